@@ -1,0 +1,1 @@
+"""The client: variables, graphs, sessions and savers; the only package that a program imports."""
