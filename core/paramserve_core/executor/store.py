@@ -1,0 +1,341 @@
+"""The variable store: named tensors that outlive steps and sessions, in containers.
+
+The idea is the *lease*. Whoever reads a variable gets a read-only view of its buffer, not a copy,
+and holds the buffer for as long as the view (or any view of it) is alive. Whoever updates a
+variable writes in place when nobody holds the buffer, and into a fresh copy otherwise. So a read
+never tears, a snapshot of everything costs a view per variable, and neither a slow reader nor a
+checkpoint being written ever makes an update wait.
+
+A lease *is* a Python reference: NumPy keeps a reference from every view to the array that owns
+the memory, so the owner's reference count says whether anybody looks at it. That needs no release
+call that an exception could skip. The count of an array nobody else holds is measured once at
+import, because it differs between Python versions.
+
+Thread rule: every public method may be called from any thread. A variable's buffer is replaced
+and written only with its `_lock` held; an update of several variables takes their locks in the
+order of `_serial`, so two updates cannot wait for each other. Nothing blocks on the network, the
+clock or another variable's reader while it holds a lock.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+import threading
+from collections.abc import Iterable, Sequence
+from types import TracebackType
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paramserve_core.dtypes import DType
+from paramserve_core.errors import (
+    FailedPreconditionError,
+    InvalidArgumentError,
+    ResourceExhaustedError,
+)
+from paramserve_core.shapes import TensorShape
+
+Array = NDArray[Any]
+
+_serials = itertools.count()
+
+
+class _Holder:
+    """Anything with a buffer, as far as counting references to it goes."""
+
+    __slots__ = ("_array",)
+
+    def __init__(self, array: Array | None) -> None:
+        self._array = array
+
+    def _references(self) -> int:
+        return sys.getrefcount(self._array)
+
+
+_UNSHARED: Final = _Holder(np.empty(1))._references()
+
+
+def read_only(array: Array) -> Array:
+    """A view of `array` that cannot be written through."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+class StoreBudget:
+    """Counts the bytes that variables take, and refuses what would pass the limit."""
+
+    __slots__ = ("_limit_bytes", "_lock", "_used_bytes")
+
+    def __init__(self, limit_bytes: int | None = None) -> None:
+        self._lock = threading.Lock()
+        self._limit_bytes = limit_bytes
+        self._used_bytes = 0
+
+    @property
+    def used_bytes(self) -> int:
+        """Bytes in buffers of variables now."""
+        return self._used_bytes
+
+    def change(self, delta_bytes: int, name: str) -> None:
+        """Adds `delta_bytes` on behalf of the variable `name`.
+
+        Raises:
+            ResourceExhaustedError: the limit would be passed; nothing was added.
+        """
+        with self._lock:
+            used = self._used_bytes + delta_bytes
+            if delta_bytes > 0 and self._limit_bytes is not None and used > self._limit_bytes:
+                raise ResourceExhaustedError(
+                    None,
+                    None,
+                    f"{name}: {delta_bytes} more bytes would bring the variables to {used}, the "
+                    f"limit is {self._limit_bytes}; raise the server's variable memory limit or "
+                    "spread the variables over more servers",
+                )
+            self._used_bytes = used
+
+
+class Variable(_Holder):
+    """One named tensor. It exists from the first step that names it, and has a value once assigned."""
+
+    __slots__ = ("_budget", "_lock", "_serial", "container", "dtype", "name", "shape")
+
+    def __init__(
+        self, name: str, container: str, dtype: DType, shape: TensorShape, budget: StoreBudget
+    ) -> None:
+        super().__init__(None)
+        self._budget = budget
+        self._lock = threading.Lock()
+        self._serial = next(_serials)
+        self.name = name
+        self.container = container
+        self.dtype = dtype
+        self.shape = shape
+
+    def __repr__(self) -> str:
+        return f"Variable({self.name!r}, {self.dtype.name}, {self.shape})"
+
+    @property
+    def is_initialized(self) -> bool:
+        """Whether a value was assigned."""
+        return self._array is not None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the current value; 0 before the first."""
+        array = self._array
+        return 0 if array is None else array.nbytes
+
+    def read(self) -> Array:
+        """A lease on the current value: a read-only view that no update will change.
+
+        Raises:
+            FailedPreconditionError: no value was assigned yet.
+        """
+        with self._lock:
+            return read_only(self._value())
+
+    def read_if_initialized(self) -> Array | None:
+        """A lease on the current value, or None before the first."""
+        with self._lock:
+            return None if self._array is None else read_only(self._array)
+
+    def assign(
+        self, value: Array, *, adopt: bool = False, validate_shape: bool = True, lease: bool = False
+    ) -> Array | None:
+        """Replaces the value.
+
+        Args:
+            value: the new value, of the variable's dtype. It is copied, or kept as it is with
+                `adopt`, which says that nobody else will write to or keep `value`.
+            validate_shape: refuse a value whose shape does not fit the variable's.
+            lease: return a lease on the new value, taken before any other update can come.
+
+        Raises:
+            InvalidArgumentError: dtype or shape does not fit; the variable is unchanged.
+            ResourceExhaustedError: the store's memory limit; the variable is unchanged.
+        """
+        if value.dtype != self.dtype.as_numpy_dtype:
+            raise InvalidArgumentError(
+                None, None, f"{self.name}: a value of {value.dtype} for a {self.dtype.name} variable"
+            )
+        if validate_shape and not self.shape.is_compatible_with(value.shape):
+            raise InvalidArgumentError(
+                None,
+                None,
+                f"{self.name}: a value of shape {list(value.shape)} for a variable of shape "
+                f"{self.shape}; use assign(..., validate_shape=False) to change the shape",
+            )
+        adopt = adopt and value.flags.owndata and value.flags.writeable
+        with self._lock:
+            old = self._array
+            self._budget.change(value.nbytes - (0 if old is None else old.nbytes), self.name)
+            del old
+            if adopt:
+                self._array = value
+            elif self._can_write_in_place(value.shape):
+                np.copyto(self._value(), value)
+            else:
+                self._array = np.array(value, order="C")
+            return read_only(self._value()) if lease else None
+
+    def discard(self) -> None:
+        """Drops the value, as when the variable's container is cleared."""
+        with self._lock:
+            if self._array is not None:
+                self._budget.change(-self._array.nbytes, self.name)
+                self._array = None
+
+    def _can_write_in_place(self, shape: tuple[int, ...]) -> bool:
+        return (
+            self._array is not None
+            and self._array.shape == shape
+            and self._references() <= _UNSHARED
+        )
+
+    def _value(self) -> Array:
+        if self._array is None:
+            raise FailedPreconditionError(
+                None, None, f"Attempting to use uninitialized value {self.name}"
+            )
+        return self._array
+
+
+class Ref:
+    """What a reference edge of the graph carries: a variable, perhaps with the value just stored.
+
+    An assignment whose output is read puts a lease on the value that it stored into `stored`, so
+    the output evaluates to that value however many other updates follow.
+    """
+
+    __slots__ = ("stored", "variable")
+
+    def __init__(self, variable: Variable, stored: Array | None = None) -> None:
+        self.variable = variable
+        self.stored = stored
+
+    def read(self) -> Array:
+        """The value that this edge stands for, leased."""
+        return self.variable.read() if self.stored is None else self.stored
+
+
+class Update:
+    """Exclusive access to initialised variables for the length of a `with` block.
+
+    Entering gives one writable array per variable, in the order given: the buffer itself where
+    nobody holds a lease on it, else a copy that becomes the buffer when the block ends well. A
+    block that raises leaves the copied variables unchanged; a kernel therefore checks its inputs
+    before it writes.
+
+    Attributes:
+        output: after the block, the reference that the op returns, for the first variable.
+    """
+
+    __slots__ = ("_arrays", "_lease", "_locked", "_refs", "output")
+
+    def __init__(self, *refs: Ref, lease: bool = False) -> None:
+        self._refs = refs
+        self._lease = lease
+        self._locked: Sequence[Variable] = ()
+        self._arrays: tuple[Array, ...] = ()
+        self.output = refs[0]
+
+    def __enter__(self) -> tuple[Array, ...]:
+        variables = {ref.variable._serial: ref.variable for ref in self._refs}
+        self._locked = [variables[serial] for serial in sorted(variables)]
+        for variable in self._locked:
+            variable._lock.acquire()
+        try:
+            self._arrays = tuple(self._writable(ref.variable) for ref in self._refs)
+        except BaseException:
+            self._release()
+            raise
+        return self._arrays
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            if kind is None:
+                for ref, array in zip(self._refs, self._arrays, strict=True):
+                    ref.variable._array = array
+                first = self._refs[0].variable
+                stored = read_only(first._value()) if self._lease else None
+                self.output = Ref(first, stored)
+        finally:
+            self._release()
+
+    @staticmethod
+    def _writable(variable: Variable) -> Array:
+        value = variable._value()
+        del value
+        if variable._references() <= _UNSHARED:
+            return variable._value()
+        return variable._value().copy()
+
+    def _release(self) -> None:
+        self._arrays = ()
+        for variable in reversed(self._locked):
+            variable._lock.release()
+        self._locked = ()
+
+
+class VariableStore:
+    """All variables of one task (or one in-process session), by container and name."""
+
+    def __init__(self, budget: StoreBudget | None = None) -> None:
+        self.budget = budget or StoreBudget()
+        self._lock = threading.Lock()
+        self._containers: dict[str, dict[str, Variable]] = {}
+
+    def get_or_create(
+        self, name: str, container: str, dtype: DType, shape: TensorShape
+    ) -> Variable:
+        """The variable of that name, made without a value if there is none.
+
+        Raises:
+            InvalidArgumentError: it exists with another dtype or an incompatible shape.
+        """
+        variable = self._containers.get(container, {}).get(name)
+        if variable is None:
+            with self._lock:
+                variables = self._containers.setdefault(container, {})
+                variable = variables.setdefault(
+                    name, Variable(name, container, dtype, shape, self.budget)
+                )
+        if variable.dtype != dtype or not variable.shape.is_compatible_with(shape):
+            raise InvalidArgumentError(
+                None,
+                None,
+                f"{name}: the graph declares {dtype.name} {shape}, container {container!r} of the "
+                f"server has it as {variable.dtype.name} {variable.shape}; give the variable "
+                "another name or container, or clear the container with Session.reset",
+            )
+        return variable
+
+    def find(self, name: str, container: str = "") -> Variable | None:
+        """The variable of that name, or None."""
+        return self._containers.get(container, {}).get(name)
+
+    def variables(self, containers: Iterable[str] | None = None) -> list[Variable]:
+        """Every variable of the given containers (all by default), in the order of creation."""
+        with self._lock:
+            names = self._containers if containers is None else containers
+            found = [v for name in names for v in self._containers.get(name, {}).values()]
+        return sorted(found, key=lambda variable: variable._serial)
+
+    def reset(self, containers: Iterable[str] | None = None) -> None:
+        """Drops every variable of the given containers; none given means all containers."""
+        with self._lock:
+            names = list(self._containers if containers is None else containers)
+            dropped = [
+                v for name in names for v in self._containers.pop(name, {}).values()
+            ]
+        for variable in dropped:
+            variable.discard()

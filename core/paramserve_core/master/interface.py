@@ -1,0 +1,88 @@
+"""What a session needs of whatever runs its steps.
+
+A master takes a graph piece by piece, prepares a plan for each combination of fetches, feeds and
+targets, and runs plans. There are two: `LocalMaster`, which plans here and talks to tasks, and
+`RemoteMaster`, which hands everything to the master inside a server. A session sees no difference.
+
+Thread rule: every method may be called from any thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+from paramserve_protos.v1 import checkpoint_service_pb2, graph_pb2, service_pb2
+
+
+class Master(Protocol):
+    """Plans and runs the steps of one session."""
+
+    def extend(self, nodes: graph_pb2.GraphDef) -> None:
+        """Adds nodes to the session's graph; each may refer to earlier ones and to each other.
+
+        Raises:
+            InvalidArgumentError: a malformed node, or one whose input is unknown.
+            NotFoundError: an op that is not in the registry; the message names op and node.
+        """
+
+    def prepare(
+        self, fetches: Sequence[str], feeds: Sequence[str], targets: Sequence[str]
+    ) -> int:
+        """Plans a step: prune, place, cut into stages. Answers the handle that `run` takes.
+
+        Args:
+            fetches: names of tensors ("weights/read:0") whose values the step returns.
+            feeds: names of tensors that the caller gives; what only they need is pruned.
+            targets: names of ops to run without returning anything.
+
+        Raises:
+            InvalidArgumentError: a placeholder would be needed and is not fed, the graph has a
+                cycle, or a device names a task that is not in the cluster.
+            NotFoundError: a name that is not in the graph.
+        """
+
+    def run(
+        self, plan: int, feeds: Sequence[NDArray[Any]], timeout_s: float | None = None
+    ) -> list[NDArray[Any]]:
+        """Runs a prepared plan once; blocks until the step ended.
+
+        Args:
+            plan: what `prepare` answered.
+            feeds: one array per feed, in the order given to `prepare`; they are not kept.
+            timeout_s: end the step after that time.
+
+        Returns:
+            One array per fetch, writable and the caller's own.
+
+        Raises:
+            OpError: the error of the first op that failed, with its node and task named.
+            DeadlineExceededError: `timeout_s` passed; the step was cancelled on every task.
+            UnavailableError: a task could not be reached in time.
+            AbortedError: a task restarted, so the variables on it are gone.
+        """
+
+    def devices(self) -> list[service_pb2.Task]:
+        """The tasks that this session may use."""
+
+    def variables(self) -> list[service_pb2.VariableInfo]:
+        """Every variable on every task of this session."""
+
+    def save(self, request: checkpoint_service_pb2.SaveRequest) -> checkpoint_service_pb2.SaveResponse:
+        """Writes a checkpoint; returns when it is durable on every task's disk."""
+
+    def restore(self, request: checkpoint_service_pb2.RestoreRequest) -> None:
+        """Gives variables the values of a checkpoint, all of them or, on any error, none."""
+
+    def read_checkpoint_state(
+        self, request: checkpoint_service_pb2.ReadStateRequest
+    ) -> checkpoint_service_pb2.ReadStateResponse:
+        """What the state file in a directory on the tasks' disks names as newest and kept."""
+
+    def reset(self, containers: Sequence[str]) -> None:
+        """Drops every variable of the given containers on every task; none given means all."""
+
+    def close(self) -> None:
+        """Ends the session: running steps are cancelled, what it holds on the tasks is freed."""

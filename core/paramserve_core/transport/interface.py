@@ -1,0 +1,87 @@
+"""The seam between the protocol and whatever carries it.
+
+A *connection* is an ordered pipe of messages in both directions that may break at any moment. What
+carries the messages (a gRPC stream, a socket with shared memory, a test's scheduler) is below this
+seam; sessions, retries and exactly-once are above it.
+
+Thread rule: `Connection.send` may be called from any thread; a transport calls one `Receiver`
+from one thread at a time and in the order of arrival.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+from paramserve_core.errors import OpError
+from paramserve_protos.v1 import service_pb2
+
+Tensors = Sequence[NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """An envelope and the tensors that go with it.
+
+    A sender fills `tensors` only: the transport writes `envelope.tensors` from them. A receiver
+    gets arrays that own their memory and that nobody else holds (small ones may be read-only views).
+    """
+
+    envelope: service_pb2.Envelope
+    tensors: Tensors = ()
+
+
+class Connection(Protocol):
+    """The sending end of a pipe."""
+
+    def send(self, message: Message) -> None:
+        """Hands a message over; waits while the peer is slower than we are.
+
+        Returns when the tensors' memory may be changed by the caller again.
+
+        Raises:
+            UnavailableError: the connection is broken; the message may or may not have arrived.
+            ResourceExhaustedError: the message is larger than the peer takes; nothing was sent.
+        """
+
+    def close(self) -> None:
+        """Breaks the connection from this side; idempotent. The receiver hears nothing more."""
+
+
+class Receiver(Protocol):
+    """The receiving end of a pipe."""
+
+    def received(self, message: Message) -> None:
+        """A message arrived. Must be brief: the next message waits for it."""
+
+    def lost(self, error: OpError) -> None:
+        """The connection broke; called once, nothing is received afterwards."""
+
+
+class Dialer(Protocol):
+    """Makes connections to one server."""
+
+    @property
+    def address(self) -> str:
+        """The server, as a person would name it: "ps0.example.com:2222"."""
+
+    def dial(self, receiver: Receiver, timeout_s: float) -> Connection:
+        """Connects.
+
+        Raises:
+            UnavailableError: nobody answered within `timeout_s`.
+            UnauthenticatedError, PermissionDeniedError: the server refused our credentials.
+        """
+
+    def close(self) -> None:
+        """Frees what the dialer keeps between connections."""
+
+
+class Acceptor(Protocol):
+    """What a listening transport hands new connections to."""
+
+    def accept(self, connection: Connection, peer: str) -> Receiver:
+        """A client connected; answers who receives its messages."""
