@@ -1,0 +1,87 @@
+# Every target runs in a fresh clone: it first installs what it needs, once. A stamp file makes
+# repeats instant; a change of pyproject.toml installs again.
+
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3; do \
+	command -v $$p && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+# More arguments for the tool that a target runs: make test ARGS="-k saver"
+ARGS ?=
+# Processes that run tests at a time.
+JOBS ?= 2
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+.PHONY: setup
+setup: $(VENV)/.setup ## Install the project and its tools into .venv
+
+$(VENV)/.setup: pyproject.toml
+	@test -n "$(PYTHON)" || { echo "no python found: install Python 3.11 or later" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "$(PYTHON) is older than Python 3.11: make $(MAKECMDGOALS) PYTHON=..." >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet --upgrade 'pip>=25.1' # the first with dependency groups
+	$(PIP) install --quiet --editable '.[demo]' --group dev
+	@touch $@
+
+# The other dependency groups, each installed when a target first needs it.
+$(VENV)/.group-%: $(VENV)/.setup
+	$(PIP) install --quiet --group $*
+	@touch $@
+
+# The code generator holds protobuf back, so it has an environment of its own.
+.venv-protos/.setup: pyproject.toml $(VENV)/.setup
+	test -x .venv-protos/bin/python || $(PYTHON) -m venv --without-pip .venv-protos
+	$(PIP) --python .venv-protos install --quiet --group protos
+	@touch $@
+
+.PHONY: demo
+demo: $(VENV)/.setup ## Train a small model on two servers and two workers
+	$(BIN)/paramserve run --ps 2 --workers 2 -- $(BIN)/python examples/digits.py $(ARGS)
+
+.PHONY: test
+test: $(VENV)/.setup $(VENV)/.group-oracle .venv-protos/.setup ## Run the whole test suite
+	$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
+
+.PHONY: lint
+lint: $(VENV)/.setup .venv-protos/.setup ## Check style, format, layers and generated code
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	.venv-protos/bin/python protos/generate.py --check
+
+.PHONY: types
+types: $(VENV)/.setup ## Check types
+	$(BIN)/mypy --strict
+
+.PHONY: protos
+protos: .venv-protos/.setup ## Generate the message modules from the .proto files
+	.venv-protos/bin/python protos/generate.py
+
+.PHONY: wheel
+wheel: $(VENV)/.setup ## Build the wheel, install it into a fresh environment, try it
+	rm -rf dist
+	$(BIN)/python -m build --installer pip --outdir dist .
+	$(BIN)/python -m pytest tests/wheel -m '' $(ARGS)
+
+.PHONY: bench
+bench: $(VENV)/.group-bench ## Measure against other parameter servers
+	$(BIN)/python -m benchmarks $(ARGS)
+
+.PHONY: docs
+docs: $(VENV)/.group-docs ## Build the documentation into site/
+	$(BIN)/mkdocs build --strict $(ARGS)
+
+.PHONY: clean
+clean: ## Delete what was built, and caches; the environments stay
+	rm -rf build dist site .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find client server core protos tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: distclean
+distclean: clean ## Delete the environments too
+	rm -rf $(VENV) .venv-protos
