@@ -1,0 +1,263 @@
+from paramserve_protos.v1 import tensor_shape_pb2 as _tensor_shape_pb2
+from paramserve_protos.v1 import types_pb2 as _types_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class CheckpointFormat(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    CHECKPOINT_FORMAT_SAFETENSORS: _ClassVar[CheckpointFormat]
+    CHECKPOINT_FORMAT_TENSORFLOW_V1: _ClassVar[CheckpointFormat]
+    CHECKPOINT_FORMAT_TENSORFLOW_V2: _ClassVar[CheckpointFormat]
+CHECKPOINT_FORMAT_SAFETENSORS: CheckpointFormat
+CHECKPOINT_FORMAT_TENSORFLOW_V1: CheckpointFormat
+CHECKPOINT_FORMAT_TENSORFLOW_V2: CheckpointFormat
+
+class Slice(_message.Message):
+    __slots__ = ("full_shape", "offset", "shape")
+    FULL_SHAPE_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    SHAPE_FIELD_NUMBER: _ClassVar[int]
+    full_shape: _containers.RepeatedScalarFieldContainer[int]
+    offset: _containers.RepeatedScalarFieldContainer[int]
+    shape: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, full_shape: _Optional[_Iterable[int]] = ..., offset: _Optional[_Iterable[int]] = ..., shape: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class CheckpointEntry(_message.Message):
+    __slots__ = ("key", "node", "container", "shared_name", "slice", "dtype", "reshape")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    CONTAINER_FIELD_NUMBER: _ClassVar[int]
+    SHARED_NAME_FIELD_NUMBER: _ClassVar[int]
+    SLICE_FIELD_NUMBER: _ClassVar[int]
+    DTYPE_FIELD_NUMBER: _ClassVar[int]
+    RESHAPE_FIELD_NUMBER: _ClassVar[int]
+    key: str
+    node: str
+    container: str
+    shared_name: str
+    slice: Slice
+    dtype: _types_pb2.DataType
+    reshape: bool
+    def __init__(self, key: _Optional[str] = ..., node: _Optional[str] = ..., container: _Optional[str] = ..., shared_name: _Optional[str] = ..., slice: _Optional[_Union[Slice, _Mapping]] = ..., dtype: _Optional[_Union[_types_pb2.DataType, str]] = ..., reshape: bool = ...) -> None: ...
+
+class StateUpdate(_message.Message):
+    __slots__ = ("latest_filename", "all_paths", "all_timestamps", "delete_paths")
+    LATEST_FILENAME_FIELD_NUMBER: _ClassVar[int]
+    ALL_PATHS_FIELD_NUMBER: _ClassVar[int]
+    ALL_TIMESTAMPS_FIELD_NUMBER: _ClassVar[int]
+    DELETE_PATHS_FIELD_NUMBER: _ClassVar[int]
+    latest_filename: str
+    all_paths: _containers.RepeatedScalarFieldContainer[str]
+    all_timestamps: _containers.RepeatedScalarFieldContainer[float]
+    delete_paths: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, latest_filename: _Optional[str] = ..., all_paths: _Optional[_Iterable[str]] = ..., all_timestamps: _Optional[_Iterable[float]] = ..., delete_paths: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class SaveRequest(_message.Message):
+    __slots__ = ("path", "entries", "format", "has_step", "step", "graph_hash", "state", "meta_graph_path", "meta_graph")
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    FORMAT_FIELD_NUMBER: _ClassVar[int]
+    HAS_STEP_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    GRAPH_HASH_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    META_GRAPH_PATH_FIELD_NUMBER: _ClassVar[int]
+    META_GRAPH_FIELD_NUMBER: _ClassVar[int]
+    path: str
+    entries: _containers.RepeatedCompositeFieldContainer[CheckpointEntry]
+    format: CheckpointFormat
+    has_step: bool
+    step: int
+    graph_hash: bytes
+    state: StateUpdate
+    meta_graph_path: str
+    meta_graph: bytes
+    def __init__(self, path: _Optional[str] = ..., entries: _Optional[_Iterable[_Union[CheckpointEntry, _Mapping]]] = ..., format: _Optional[_Union[CheckpointFormat, str]] = ..., has_step: bool = ..., step: _Optional[int] = ..., graph_hash: _Optional[bytes] = ..., state: _Optional[_Union[StateUpdate, _Mapping]] = ..., meta_graph_path: _Optional[str] = ..., meta_graph: _Optional[bytes] = ...) -> None: ...
+
+class SaveResponse(_message.Message):
+    __slots__ = ("path", "bytes")
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    path: str
+    bytes: int
+    def __init__(self, path: _Optional[str] = ..., bytes: _Optional[int] = ...) -> None: ...
+
+class RestoreRequest(_message.Message):
+    __slots__ = ("path", "entries")
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    path: str
+    entries: _containers.RepeatedCompositeFieldContainer[CheckpointEntry]
+    def __init__(self, path: _Optional[str] = ..., entries: _Optional[_Iterable[_Union[CheckpointEntry, _Mapping]]] = ...) -> None: ...
+
+class ReadStateRequest(_message.Message):
+    __slots__ = ("directory", "latest_filename")
+    DIRECTORY_FIELD_NUMBER: _ClassVar[int]
+    LATEST_FILENAME_FIELD_NUMBER: _ClassVar[int]
+    directory: str
+    latest_filename: str
+    def __init__(self, directory: _Optional[str] = ..., latest_filename: _Optional[str] = ...) -> None: ...
+
+class ReadStateResponse(_message.Message):
+    __slots__ = ("state",)
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    state: bytes
+    def __init__(self, state: _Optional[bytes] = ...) -> None: ...
+
+class TakeSnapshotRequest(_message.Message):
+    __slots__ = ("save_id", "entries")
+    SAVE_ID_FIELD_NUMBER: _ClassVar[int]
+    ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    save_id: str
+    entries: _containers.RepeatedCompositeFieldContainer[CheckpointEntry]
+    def __init__(self, save_id: _Optional[str] = ..., entries: _Optional[_Iterable[_Union[CheckpointEntry, _Mapping]]] = ...) -> None: ...
+
+class WriteShardRequest(_message.Message):
+    __slots__ = ("save_id", "path", "shard", "shard_count", "format")
+    SAVE_ID_FIELD_NUMBER: _ClassVar[int]
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    SHARD_FIELD_NUMBER: _ClassVar[int]
+    SHARD_COUNT_FIELD_NUMBER: _ClassVar[int]
+    FORMAT_FIELD_NUMBER: _ClassVar[int]
+    save_id: str
+    path: str
+    shard: int
+    shard_count: int
+    format: CheckpointFormat
+    def __init__(self, save_id: _Optional[str] = ..., path: _Optional[str] = ..., shard: _Optional[int] = ..., shard_count: _Optional[int] = ..., format: _Optional[_Union[CheckpointFormat, str]] = ...) -> None: ...
+
+class ShardTensor(_message.Message):
+    __slots__ = ("key", "dtype", "slice", "shape", "offset", "bytes", "checksum")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    DTYPE_FIELD_NUMBER: _ClassVar[int]
+    SLICE_FIELD_NUMBER: _ClassVar[int]
+    SHAPE_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    CHECKSUM_FIELD_NUMBER: _ClassVar[int]
+    key: str
+    dtype: _types_pb2.DataType
+    slice: Slice
+    shape: _tensor_shape_pb2.TensorShapeProto
+    offset: int
+    bytes: int
+    checksum: int
+    def __init__(self, key: _Optional[str] = ..., dtype: _Optional[_Union[_types_pb2.DataType, str]] = ..., slice: _Optional[_Union[Slice, _Mapping]] = ..., shape: _Optional[_Union[_tensor_shape_pb2.TensorShapeProto, _Mapping]] = ..., offset: _Optional[int] = ..., bytes: _Optional[int] = ..., checksum: _Optional[int] = ...) -> None: ...
+
+class WriteShardResponse(_message.Message):
+    __slots__ = ("file", "bytes", "tensors")
+    FILE_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    TENSORS_FIELD_NUMBER: _ClassVar[int]
+    file: str
+    bytes: int
+    tensors: _containers.RepeatedCompositeFieldContainer[ShardTensor]
+    def __init__(self, file: _Optional[str] = ..., bytes: _Optional[int] = ..., tensors: _Optional[_Iterable[_Union[ShardTensor, _Mapping]]] = ...) -> None: ...
+
+class CommitRequest(_message.Message):
+    __slots__ = ("save_id", "path", "index", "state", "meta_graph_path", "meta_graph")
+    SAVE_ID_FIELD_NUMBER: _ClassVar[int]
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    META_GRAPH_PATH_FIELD_NUMBER: _ClassVar[int]
+    META_GRAPH_FIELD_NUMBER: _ClassVar[int]
+    save_id: str
+    path: str
+    index: bytes
+    state: StateUpdate
+    meta_graph_path: str
+    meta_graph: bytes
+    def __init__(self, save_id: _Optional[str] = ..., path: _Optional[str] = ..., index: _Optional[bytes] = ..., state: _Optional[_Union[StateUpdate, _Mapping]] = ..., meta_graph_path: _Optional[str] = ..., meta_graph: _Optional[bytes] = ...) -> None: ...
+
+class CommitResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class AbortSaveRequest(_message.Message):
+    __slots__ = ("save_id", "path")
+    SAVE_ID_FIELD_NUMBER: _ClassVar[int]
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    save_id: str
+    path: str
+    def __init__(self, save_id: _Optional[str] = ..., path: _Optional[str] = ...) -> None: ...
+
+class ReadIndexRequest(_message.Message):
+    __slots__ = ("path",)
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    path: str
+    def __init__(self, path: _Optional[str] = ...) -> None: ...
+
+class ReadIndexResponse(_message.Message):
+    __slots__ = ("index", "files")
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    FILES_FIELD_NUMBER: _ClassVar[int]
+    index: bytes
+    files: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, index: _Optional[bytes] = ..., files: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class StageRestoreRequest(_message.Message):
+    __slots__ = ("restore_id", "path", "entries", "index")
+    RESTORE_ID_FIELD_NUMBER: _ClassVar[int]
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    restore_id: str
+    path: str
+    entries: _containers.RepeatedCompositeFieldContainer[CheckpointEntry]
+    index: bytes
+    def __init__(self, restore_id: _Optional[str] = ..., path: _Optional[str] = ..., entries: _Optional[_Iterable[_Union[CheckpointEntry, _Mapping]]] = ..., index: _Optional[bytes] = ...) -> None: ...
+
+class StageRestoreResponse(_message.Message):
+    __slots__ = ("missing",)
+    MISSING_FIELD_NUMBER: _ClassVar[int]
+    missing: _containers.RepeatedCompositeFieldContainer[ByteRange]
+    def __init__(self, missing: _Optional[_Iterable[_Union[ByteRange, _Mapping]]] = ...) -> None: ...
+
+class ByteRange(_message.Message):
+    __slots__ = ("file", "offset", "bytes")
+    FILE_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    file: str
+    offset: int
+    bytes: int
+    def __init__(self, file: _Optional[str] = ..., offset: _Optional[int] = ..., bytes: _Optional[int] = ...) -> None: ...
+
+class CommitRestoreRequest(_message.Message):
+    __slots__ = ("restore_id",)
+    RESTORE_ID_FIELD_NUMBER: _ClassVar[int]
+    restore_id: str
+    def __init__(self, restore_id: _Optional[str] = ...) -> None: ...
+
+class CommitRestoreResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class AbortRestoreRequest(_message.Message):
+    __slots__ = ("restore_id",)
+    RESTORE_ID_FIELD_NUMBER: _ClassVar[int]
+    restore_id: str
+    def __init__(self, restore_id: _Optional[str] = ...) -> None: ...
+
+class AbortRestoreResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ReadBytesRequest(_message.Message):
+    __slots__ = ("path", "range")
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    RANGE_FIELD_NUMBER: _ClassVar[int]
+    path: str
+    range: ByteRange
+    def __init__(self, path: _Optional[str] = ..., range: _Optional[_Union[ByteRange, _Mapping]] = ...) -> None: ...
+
+class ReadBytesResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
