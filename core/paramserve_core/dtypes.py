@@ -323,6 +323,21 @@ _BY_PYTHON: Final[dict[object, DType]] = {float: float32, builtins.bool: bool, o
 _BY_NUMPY: Final[dict[np.dtype[Any], DType]] = {
     np.dtype(dtype.as_numpy_dtype): dtype for dtype in ALL_TYPES
 }
+# NumPy makes dtypes of these too, with a warning: np.floating would be float64.
+_ABSTRACT: Final = frozenset(
+    {
+        np.generic,
+        np.number,
+        np.integer,
+        np.signedinteger,
+        np.unsignedinteger,
+        np.inexact,
+        np.floating,
+        np.complexfloating,
+        np.flexible,
+        np.character,
+    }
+)
 
 
 def as_dtype(value: object) -> DType:
@@ -352,9 +367,7 @@ def as_dtype(value: object) -> DType:
         found = _from_numpy(value)
     elif isinstance(value, type):
         if issubclass(value, np.generic):
-            # An abstract type such as np.floating is no dtype, and NumPy says so loudly.
-            abstract = value.__subclasses__() and value.__module__ == "numpy"
-            found = None if abstract else _from_numpy(np.dtype(value))
+            found = None if value in _ABSTRACT else _from_numpy(np.dtype(value))
         else:
             found = _BY_PYTHON.get(value)
     if found is None:
