@@ -57,6 +57,8 @@ class KernelNode:
             ndarray for a tensor, `str` for a string, lists as tuples).
         owned: per input, whether this node is the only consumer of a value made in this step, so
             that a kernel which stores the array may keep it instead of a copy.
+        reads_output: some consumer reads the value of a reference that this node gives, so that
+            a kernel which stores a value puts a lease on it into its output.
     """
 
     name: str
@@ -65,6 +67,7 @@ class KernelNode:
     input_dtypes: tuple[DType, ...]
     output_dtypes: tuple[DType, ...]
     owned: tuple[bool, ...] = ()
+    reads_output: bool = False
 
 
 @dataclass(frozen=True, slots=True)
