@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import ml_dtypes
 import numpy as np
+
 from paramserve_protos.v1 import types_pb2
 
 _REF_OFFSET: Final = 100

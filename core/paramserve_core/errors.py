@@ -65,11 +65,13 @@ class OpError(Exception):
 
     Attributes:
         node_name: Name of the op that failed; taken from `op` or `node_def` when not given.
+        op_type: Its type, such as `MatMul`; taken from `op` or `node_def`.
         task: The task that raised it, such as `/job:ps/replica:0/task:0`; None in process.
         created_at: Where in the user's program the op was created; filled in by the client.
     """
 
     node_name: str | None
+    op_type: str | None
     task: str | None
     created_at: str | None
 
@@ -98,7 +100,7 @@ class OpError(Exception):
         super().__init__(message)
         self._node_def = node_def
         self._op = op
-        self._op_type: str | None = None
+        self.op_type = None
         self._message = message
         self._error_code = error_code
         self.node_name = node_name
@@ -108,9 +110,9 @@ class OpError(Exception):
         if source is not None and node_name is None:
             self.node_name = source.name
         if op is not None:
-            self._op_type = op.type
+            self.op_type = op.type
         elif node_def is not None:
-            self._op_type = node_def.op
+            self.op_type = node_def.op
 
     @property
     def message(self) -> str:
@@ -135,7 +137,7 @@ class OpError(Exception):
     def __str__(self) -> str:
         lines = [self._message]
         if self.node_name:
-            kind = f" ({self._op_type})" if self._op_type else ""
+            kind = f" ({self.op_type})" if self.op_type else ""
             lines.append(f"  op: {self.node_name}{kind}")
         if self.task:
             lines.append(f"  task: {self.task}")
@@ -320,6 +322,7 @@ def error_from_status(
     message: str,
     node_name: str | None = None,
     task: str | None = None,
+    op_type: str | None = None,
 ) -> OpError:
     """Rebuilds the error that another process reported.
 
@@ -329,6 +332,7 @@ def error_from_status(
         message: The message alone.
         node_name: Name of the op that failed.
         task: The task that raised it.
+        op_type: Type of the op that failed.
 
     Returns:
         The error, for the caller to raise.
@@ -340,7 +344,7 @@ def error_from_status(
         raise ValueError(f"status OK is no error (message {message!r})")
     cls = _CLASS_OF_CODE.get(code)
     if cls is None:
-        return UnknownError(
-            None, None, f"{message} (unknown status code {code})", node_name=node_name, task=task
-        )
-    return cls(None, None, message, node_name=node_name, task=task)
+        cls, message = UnknownError, f"{message} (unknown status code {code})"
+    error = cls(None, None, message, node_name=node_name, task=task)
+    error.op_type = op_type
+    return error

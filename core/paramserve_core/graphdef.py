@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -52,6 +53,38 @@ _KIND_OF_FIELD: Final = {field: kind for kind, field in _FIELD_OF_KIND.items()}
 _INT64_MIN: Final = -(2**63)
 _INT64_MAX: Final = 2**63 - 1
 _MAX_PADDED_ELEMENTS: Final = 2**24
+
+
+@dataclass(frozen=True, slots=True)
+class InputName:
+    """What one entry of a node's `input` names: output `index` of `node`, or, None, its end."""
+
+    node: str
+    index: int | None
+
+    def __str__(self) -> str:
+        return f"^{self.node}" if self.index is None else f"{self.node}:{self.index}"
+
+
+def split_input(text: str) -> InputName:
+    """Reads an entry of a node's `input`: "node", "node:1" or, a control dependency, "^node".
+
+    Raises:
+        InvalidArgumentError: it is none of those.
+    """
+    if text.startswith("^"):
+        name, index = text[1:], None
+    else:
+        name, colon, digits = text.rpartition(":")
+        if not colon:
+            name, index = text, 0
+        elif digits.isascii() and digits.isdigit() and len(digits) < 10:
+            index = int(digits)
+        else:
+            name = ""
+    if not name:
+        raise _invalid(f"{text!r} names no tensor; wanted 'node', 'node:0' or '^node'")
+    return InputName(name, index)
 
 
 def canonical_attr(value: Any, attr: AttrDef, *, op: str, name: str) -> Any:
@@ -109,9 +142,7 @@ def _canonical_item(value: Any, attr: AttrDef, op: str, name: str) -> Any:
                 f"attribute {name!r} of op {op!r}: data type {item.name} is not in the list of "
                 f"allowed values: {allowed}"
             )
-        raise ValueError(
-            f"attribute {name!r} of op {op!r} must be one of {allowed}; got {item!r}"
-        )
+        raise ValueError(f"attribute {name!r} of op {op!r} must be one of {allowed}; got {item!r}")
     return item
 
 

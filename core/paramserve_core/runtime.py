@@ -99,7 +99,7 @@ class _ThreadMailbox:
 class _ThreadEvent(threading.Event):
     """A `threading.Event` by the names of `Event`."""
 
-    def wait(self, timeout_s: float | None = None) -> bool:  # type: ignore[override] # unit in name
+    def wait(self, timeout_s: float | None = None) -> bool:
         return super().wait(timeout_s)
 
 

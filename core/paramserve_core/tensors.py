@@ -1,8 +1,7 @@
-"""Tensors as NumPy arrays and as `TensorProto` messages, and the way from one to the other.
+"""Tensors as `TensorProto` messages, and the way there and back.
 
-Three functions: `as_ndarray` makes an array of what a user wrote (the types it infers are
-TensorFlow's: Python floats are float32, Python ints int32 when they fit, NumPy data keeps its
-type), `make_tensor_proto` makes a message of it, and `to_ndarray` makes an array of a message.
+`make_tensor_proto` makes a message of what a user wrote (see `paramserve_core.values` for what
+that may be), and `to_ndarray` makes an array of a message.
 
 A message may come from anywhere, so `to_ndarray` checks every length before it trusts it, and
 allocates nothing until it knows how much. A tensor's elements are either its raw bytes in
@@ -16,22 +15,19 @@ from __future__ import annotations
 
 import builtins
 import math
-from collections.abc import Iterable, Sequence
-from typing import Any, Final, TypeAlias
+from collections.abc import Sequence
+from typing import Any, Final
 
 import numpy as np
-from paramserve_protos.v1 import tensor_pb2
 
 from paramserve_core import dtypes
 from paramserve_core.dtypes import DType, as_dtype
-from paramserve_core.shapes import Dimension, ShapeLike, TensorShape, as_shape
+from paramserve_core.shapes import ShapeLike, TensorShape, as_shape
+from paramserve_core.values import MAX_RANK, Array, as_objects
+from paramserve_core.values import as_ndarray as as_ndarray
+from paramserve_protos.v1 import tensor_pb2
 
-Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
-
-MAX_RANK: Final = 32  # What every supported NumPy can hold.
 MAX_PROTO_BYTES: Final = (1 << 31) - 1  # No message can be larger.
-
-_INT32: Final = np.iinfo(np.int32)
 
 # The `*_val` field of each type, and the NumPy type of one entry of it. A complex element is two
 # entries; a 16-bit float's entry is its bits.
@@ -185,10 +181,12 @@ def _from_content(content: bytes, element: DType, sizes: tuple[int, ...]) -> Arr
         )
     if element.is_bool:
         # Any byte but 0 and 1 would be a bool that NumPy does not expect.
-        return (np.frombuffer(content, np.uint8) != 0).reshape(sizes)
+        flags: Array = np.frombuffer(content, np.uint8) != 0
+        return flags.reshape(sizes)
     stored = np.dtype(element.as_numpy_dtype).newbyteorder("<")
     native = np.dtype(element.as_numpy_dtype)
-    return np.frombuffer(content, stored).astype(native).reshape(sizes)
+    result: Array = np.frombuffer(content, stored).astype(native).reshape(sizes)
+    return result
 
 
 def _entries(field: Sequence[Any], element: DType) -> Array:
@@ -229,7 +227,7 @@ def _strings(proto: tensor_pb2.TensorProto, count: int) -> Array:
         items = items[:count]
     array = np.empty(count, dtype=np.object_)
     array[:] = items[-1] if items else b""
-    array[: len(items)] = _objects(items, len(items))
+    array[: len(items)] = as_objects(items, len(items))
     return array
 
 

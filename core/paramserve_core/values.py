@@ -18,6 +18,7 @@ from collections.abc import Iterable
 from typing import Any, Final, TypeAlias
 
 import numpy as np
+
 from paramserve_core import dtypes
 from paramserve_core.dtypes import DType, as_dtype
 from paramserve_core.shapes import Dimension, TensorShape
@@ -253,9 +254,8 @@ def _cast(array: Array, wanted: DType | None) -> Array:
     except TypeError:
         raise TypeError(f"an array of dtype {array.dtype} is no tensor") from None
     if found is dtypes.string:
-        if wanted not in (None, dtypes.string):
-            name = wanted.name if wanted is not None else ""
-            raise TypeError(f"Expected {name}, but got an array of dtype {array.dtype}")
+        if wanted is not None and wanted is not dtypes.string:
+            raise TypeError(f"Expected {wanted.name}, but got an array of dtype {array.dtype}")
         return _encode(array)
     if wanted is None or wanted is found:
         return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
@@ -290,7 +290,7 @@ def _encode(array: Array) -> Array:
     """An object array of `bytes` of an `S`, `U` or object array."""
     if array.dtype == object and all(type(item) is bytes for item in array.flat):
         return array
-    return _objects((_as_bytes(item) for item in array.flat), array.size).reshape(array.shape)
+    return as_objects((_as_bytes(item) for item in array.flat), array.size).reshape(array.shape)
 
 
 def _as_bytes(item: object) -> bytes:
@@ -301,7 +301,8 @@ def _as_bytes(item: object) -> bytes:
     raise TypeError(f"Expected text or bytes, but got {item!r} of type {type(item).__name__}")
 
 
-def _objects(items: Iterable[object], count: int) -> Array:
+def as_objects(items: Iterable[object], count: int) -> Array:
+    """An object vector of `count` items (NumPy would look into them for more axes)."""
     array = np.empty(count, dtype=np.object_)
     for index, item in enumerate(items):
         array[index] = item

@@ -5,6 +5,7 @@ import warnings
 
 import descriptor_table
 import pytest
+
 from paramserve_protos.v1 import graph_pb2, meta_graph_pb2, op_def_pb2
 
 pytestmark = [pytest.mark.oracle, pytest.mark.slow]

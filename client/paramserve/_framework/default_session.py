@@ -29,7 +29,9 @@ class RunsFetches(Protocol):
 default_sessions: DefaultStack[RunsFetches] = DefaultStack(enforce_nesting=False)
 
 
-def evaluate(fetch: Any, graph: Graph, feed_dict: Any, session: RunsFetches | None, how: str) -> Any:
+def evaluate(
+    fetch: Any, graph: Graph, feed_dict: Any, session: RunsFetches | None, how: str
+) -> Any:
     """Runs `fetch` in `session`, or in the default session of this thread.
 
     Args:

@@ -8,11 +8,10 @@ from __future__ import annotations
 from typing import Any
 
 from paramserve._framework.apply import apply_op
-from paramserve._framework.convert import convert_to_tensor
 from paramserve._framework.tensor import Tensor
 from paramserve._framework.types import DTypeLike, ShapeLike, TensorLike
 from paramserve_core.dtypes import as_dtype
-from paramserve_core.shapes import TensorShape, as_shape
+from paramserve_core.shapes import as_shape
 from paramserve_core.tensors import make_tensor_proto, to_ndarray
 
 __all__ = [
@@ -67,7 +66,9 @@ def placeholder(
     return result
 
 
-def placeholder_with_default(input: TensorLike, shape: ShapeLike, name: str | None = None) -> Tensor:
+def placeholder_with_default(
+    input: TensorLike, shape: ShapeLike, name: str | None = None
+) -> Tensor:
     """The tensor `input`, unless another value is fed.
 
     Args:

@@ -135,6 +135,7 @@ class Program:
         """Runs the stage once.
 
         Args:
+            step: the running step.
             received: one array per name in `received`; read, never written to. An array that owns
                 writable memory may be kept by a variable.
             kept: what earlier stages of the step retained; what this one retains is added.
@@ -362,22 +363,18 @@ def _definition(node: node_def_pb2.NodeDef) -> OpDef:
         raise NotFoundError(
             None,
             None,
-            f"Op type not registered {node.op!r}, wanted by node {node.name!r}; this version has no "
-            "such op: build the graph from its own functions, or import one that uses known ops",
+            f"Op type not registered {node.op!r}, wanted by node {node.name!r}; there is no such "
+            "op here: build the graph from its own functions, or import one that uses known ops",
         )
     return definition
 
 
-def _read_outputs(
-    nodes: Sequence[node_def_pb2.NodeDef], definitions: Sequence[OpDef]
-) -> set[str]:
+def _read_outputs(nodes: Sequence[node_def_pb2.NodeDef], definitions: Sequence[OpDef]) -> set[str]:
     """Names of the tensors that some node takes as a value, not as a reference."""
     read = set()
     for node, definition in zip(nodes, definitions, strict=True):
         takes_refs = any(arg.is_ref for arg in definition.inputs)
-        wants = (
-            definition.input_dtypes(decode_attrs(node, definition)) if takes_refs else ()
-        )
+        wants = definition.input_dtypes(decode_attrs(node, definition)) if takes_refs else ()
         for i, tensor in enumerate(t for t in map(split_input, node.input) if t.index is not None):
             if i >= len(wants) or not wants[i].is_ref:
                 read.add(str(tensor))

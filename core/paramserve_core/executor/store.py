@@ -99,7 +99,7 @@ class StoreBudget:
 
 
 class Variable(_Holder):
-    """One named tensor. It exists from the first step that names it, and has a value once assigned."""
+    """One named tensor: it exists from the first step that names it, has a value once assigned."""
 
     __slots__ = ("_budget", "_lock", "_serial", "container", "dtype", "name", "shape")
 
@@ -149,8 +149,8 @@ class Variable(_Holder):
         """Replaces the value.
 
         Args:
-            value: the new value, of the variable's dtype. It is copied, or kept as it is with
-                `adopt`, which says that nobody else will write to or keep `value`.
+            value: the new value, of the variable's dtype; copied.
+            adopt: keep `value` itself, not a copy: nobody else will write to it or keep it.
             validate_shape: refuse a value whose shape does not fit the variable's.
             lease: return a lease on the new value, taken before any other update can come.
 
@@ -160,7 +160,9 @@ class Variable(_Holder):
         """
         if value.dtype != self.dtype.as_numpy_dtype:
             raise InvalidArgumentError(
-                None, None, f"{self.name}: a value of {value.dtype} for a {self.dtype.name} variable"
+                None,
+                None,
+                f"{self.name}: a value of {value.dtype} for a {self.dtype.name} variable",
             )
         if validate_shape and not self.shape.is_compatible_with(value.shape):
             raise InvalidArgumentError(
@@ -334,8 +336,6 @@ class VariableStore:
         """Drops every variable of the given containers; none given means all containers."""
         with self._lock:
             names = list(self._containers if containers is None else containers)
-            dropped = [
-                v for name in names for v in self._containers.pop(name, {}).values()
-            ]
+            dropped = [v for name in names for v in self._containers.pop(name, {}).values()]
         for variable in dropped:
             variable.discard()

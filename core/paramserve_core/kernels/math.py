@@ -254,7 +254,7 @@ def _complex(node: KernelNode, real: Array, imag: Array) -> Array:
 
 
 def _sigmoid_grad(y: Array, dy: Array) -> Any:
-    """dy · y · (1 − y)."""
+    """Dy · y · (1 − y)."""
     y = np.conjugate(y)
     result = np.asarray(np.subtract(1, y, dtype=y.dtype))
     np.multiply(result, y, out=result)
@@ -262,14 +262,14 @@ def _sigmoid_grad(y: Array, dy: Array) -> Any:
 
 
 def _tanh_grad(y: Array, dy: Array) -> Any:
-    """dy · (1 − y²)."""
+    """Dy · (1 − y²)."""
     result = np.asarray(np.square(np.conjugate(y)))
     np.subtract(1, result, out=result)
     return np.multiply(result, dy)
 
 
 def _sqrt_grad(y: Array, dy: Array) -> Any:
-    """dy / (2 y)."""
+    """Dy / (2 y)."""
     return np.divide(np.multiply(dy, 0.5, dtype=dy.dtype), np.conjugate(y))
 
 

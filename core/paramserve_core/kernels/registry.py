@@ -72,7 +72,7 @@ class KernelNode:
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """A kernel function, and whether it is called `fn(node, step, *inputs)` or `fn(node, *inputs)`."""
+    """A kernel function; called `fn(node, step, *inputs)` with `takes_step`, else without step."""
 
     function: KernelFunction
     takes_step: bool

@@ -107,7 +107,8 @@ def _erf_small(x: Array) -> Array:
 def _exp_of_minus_square(a: Array) -> Array:
     """exp(-a²), where rounding a² would cost digits: a² is split into an exact and a small part."""
     coarse = np.trunc(a * 16) / 16
-    return np.exp(-coarse * coarse) * np.exp((coarse - a) * (a + coarse))
+    result: Array = np.exp(-coarse * coarse) * np.exp((coarse - a) * (a + coarse))
+    return result
 
 
 def _erfc_positive(a: Array) -> Array:

@@ -178,7 +178,9 @@ def _check_scatter(name: str, array: Array, indices: Array, updates: Array) -> N
     """Refuses a scatter whose shapes do not fit or whose indices are out of range."""
     if array.ndim == 0:
         raise InvalidArgumentError(
-            None, None, f"{name}: a scalar has no rows to scatter into; it must be of rank 1 or more"
+            None,
+            None,
+            f"{name}: a scalar has no rows to scatter into; it must be of rank 1 or more",
         )
     wanted = indices.shape + array.shape[1:]
     if updates.shape not in (wanted, ()):

@@ -28,9 +28,7 @@ class Master(Protocol):
             NotFoundError: an op that is not in the registry; the message names op and node.
         """
 
-    def prepare(
-        self, fetches: Sequence[str], feeds: Sequence[str], targets: Sequence[str]
-    ) -> int:
+    def prepare(self, fetches: Sequence[str], feeds: Sequence[str], targets: Sequence[str]) -> int:
         """Plans a step: prune, place, cut into stages. Answers the handle that `run` takes.
 
         Args:
@@ -70,7 +68,9 @@ class Master(Protocol):
     def variables(self) -> list[service_pb2.VariableInfo]:
         """Every variable on every task of this session."""
 
-    def save(self, request: checkpoint_service_pb2.SaveRequest) -> checkpoint_service_pb2.SaveResponse:
+    def save(
+        self, request: checkpoint_service_pb2.SaveRequest
+    ) -> checkpoint_service_pb2.SaveResponse:
         """Writes a checkpoint; returns when it is durable on every task's disk."""
 
     def restore(self, request: checkpoint_service_pb2.RestoreRequest) -> None:

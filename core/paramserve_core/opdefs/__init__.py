@@ -3,22 +3,19 @@
 Knows dtypes and shapes; knows nothing of kernels, graphs or sessions.
 """
 
-from paramserve_core.opdefs.registry import (
-    AttrDef as AttrDef,
-)
-from paramserve_core.opdefs.registry import (
-    OpDef as OpDef,
-)
-from paramserve_core.opdefs.registry import (
-    ShapeContext as ShapeContext,
-)
-from paramserve_core.opdefs.registry import (
-    all_ops as all_ops,
-)
-from paramserve_core.opdefs.registry import (
-    find_op as find_op,
-)
-
-# Importing a family fills the registry.
-from paramserve_core.opdefs import array as _array  # noqa: E402, F401, I001
-from paramserve_core.opdefs import control as _control  # noqa: E402, F401
+from paramserve_core.opdefs import array as _array  # noqa: F401 # fills the registry, like these
+from paramserve_core.opdefs import control as _control  # noqa: F401
+from paramserve_core.opdefs import indexing as _indexing  # noqa: F401
+from paramserve_core.opdefs import math as _math  # noqa: F401
+from paramserve_core.opdefs import math_product as _math_product  # noqa: F401
+from paramserve_core.opdefs import math_reduce as _math_reduce  # noqa: F401
+from paramserve_core.opdefs import math_sequence as _math_sequence  # noqa: F401
+from paramserve_core.opdefs import nn as _nn  # noqa: F401
+from paramserve_core.opdefs import nn_softmax as _nn_softmax  # noqa: F401
+from paramserve_core.opdefs import random as _random  # noqa: F401
+from paramserve_core.opdefs import state as _state  # noqa: F401
+from paramserve_core.opdefs.registry import AttrDef as AttrDef
+from paramserve_core.opdefs.registry import OpDef as OpDef
+from paramserve_core.opdefs.registry import ShapeContext as ShapeContext
+from paramserve_core.opdefs.registry import all_ops as all_ops
+from paramserve_core.opdefs.registry import find_op as find_op

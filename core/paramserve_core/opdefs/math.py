@@ -13,13 +13,10 @@ from collections.abc import Iterable, Sequence
 
 from paramserve_core.dtypes import (
     DType,
-    bfloat16,
     complex64,
     complex128,
-    float16,
     float32,
     float64,
-    int16,
     int32,
     int64,
     string,
@@ -30,7 +27,6 @@ from paramserve_core.opdefs.type_sets import (
     COMPLEX,
     FLOATS,
     INEXACT,
-    INTEGERS,
     NUMBERS,
     REALS,
     SIGNED,

@@ -5,6 +5,7 @@ Thread rule: as the registry's.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 from paramserve_core.dtypes import int16, int32, int64
@@ -80,7 +81,7 @@ for _name, _types, _broadcasts in (
             "grad_x": bool_attr(False),
             "grad_y": bool_attr(False),
         },
-        shape=lambda ctx, broadcasts=_broadcasts: _batch_matmul(ctx, broadcasts=broadcasts),
+        shape=functools.partial(_batch_matmul, broadcasts=_broadcasts),
     )
 register_op(
     "Cross",

@@ -81,7 +81,15 @@ class ShapeContext:
     that is read as a shape and may be known in part.
     """
 
-    __slots__ = ("_constant_of", "_partial_of", "attrs", "input_dtypes", "input_shapes", "name", "op")
+    __slots__ = (
+        "_constant_of",
+        "_partial_of",
+        "attrs",
+        "input_dtypes",
+        "input_shapes",
+        "name",
+        "op",
+    )
 
     def __init__(
         self,

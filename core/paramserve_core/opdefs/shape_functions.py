@@ -135,8 +135,8 @@ def broadcast_shapes(ctx: ShapeContext, a: TensorShape, b: TensorShape) -> Tenso
     if a_dims is None or b_dims is None:
         return UNKNOWN
     rank = max(len(a_dims), len(b_dims))
-    a_dims = [1] * (rank - len(a_dims)) + a_dims
-    b_dims = [1] * (rank - len(b_dims)) + b_dims
+    a_dims = [*[1] * (rank - len(a_dims)), *a_dims]
+    b_dims = [*[1] * (rank - len(b_dims)), *b_dims]
     result: Dims = []
     for x, y in zip(a_dims, b_dims, strict=True):
         if x == 1:

@@ -24,6 +24,7 @@ from paramserve_core.opdefs.registry import (
 from paramserve_core.opdefs.type_sets import INDICES, NUMBERS
 from paramserve_core.shapes import TensorShape
 
+
 def declared_shape(op: str, shape: TensorShape) -> TensorShape:
     """The shape that a variable op declares.
 

@@ -27,7 +27,7 @@ class Message:
     """An envelope and the tensors that go with it.
 
     A sender fills `tensors` only: the transport writes `envelope.tensors` from them. A receiver
-    gets arrays that own their memory and that nobody else holds (small ones may be read-only views).
+    gets arrays that own their memory and that nobody else holds; small ones may be read-only.
     """
 
     envelope: service_pb2.Envelope
