@@ -222,13 +222,17 @@ class Stage(_message.Message):
     is_last: bool
     def __init__(self, nodes: _Optional[_Union[_graph_pb2.GraphDef, _Mapping]] = ..., received: _Optional[_Iterable[str]] = ..., kept: _Optional[_Iterable[str]] = ..., returned: _Optional[_Iterable[str]] = ..., retained: _Optional[_Iterable[str]] = ..., is_last: bool = ...) -> None: ...
 
-class RegisterPlan(_message.Message):
-    __slots__ = ("plan", "stages")
-    PLAN_FIELD_NUMBER: _ClassVar[int]
+class PlanStages(_message.Message):
+    __slots__ = ("stages",)
     STAGES_FIELD_NUMBER: _ClassVar[int]
-    plan: int
     stages: _containers.RepeatedCompositeFieldContainer[Stage]
-    def __init__(self, plan: _Optional[int] = ..., stages: _Optional[_Iterable[_Union[Stage, _Mapping]]] = ...) -> None: ...
+    def __init__(self, stages: _Optional[_Iterable[_Union[Stage, _Mapping]]] = ...) -> None: ...
+
+class RegisterPlan(_message.Message):
+    __slots__ = ("plan",)
+    PLAN_FIELD_NUMBER: _ClassVar[int]
+    plan: int
+    def __init__(self, plan: _Optional[int] = ...) -> None: ...
 
 class RunStage(_message.Message):
     __slots__ = ("plan", "step", "stage")

@@ -1,0 +1,157 @@
+"""Which task runs which node.
+
+Nodes that must be together form a *group*: an op that takes a reference and the variable that it
+refers to, an op and what it asks to be colocated with, and everything between the switches and
+merges of a conditional (a branch that is not taken is known to the task that skips it and to no
+other). A group goes where its variable's device says, else where any member's device says, else to
+the default task.
+
+A device may be partial: "/job:ps" is the first task of that job, "" is the default task. The only
+device type is CPU; another one is refused, or passed over with soft placement.
+
+Thread rule: pure functions of a graph that is not being extended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+
+from paramserve_core.devices import DeviceSpec
+from paramserve_core.errors import InvalidArgumentError
+from paramserve_core.plan.graph import GraphNode, StepGraph
+
+_VARIABLES = frozenset({"VariableV2", "Variable", "TemporaryVariable"})
+_SWITCHES = frozenset({"Switch", "RefSwitch"})
+_MERGES = frozenset({"Merge", "RefMerge"})
+
+
+class Placer:
+    """Places nodes on the tasks of one session.
+
+    Args:
+        tasks: names of the tasks, such as "/job:ps/replica:0/task:0".
+        default: the task of nodes that say nothing.
+        soft: run a node on the default task when no task matches the device it names.
+    """
+
+    def __init__(self, tasks: Sequence[str], default: str, *, soft: bool = False) -> None:
+        self._tasks = [(name, DeviceSpec.from_string(name)) for name in tasks]
+        self._default = default
+        self._soft = soft
+        self._task_of = lru_cache(maxsize=4096)(self._find_task)
+
+    def place(self, graph: StepGraph, nodes: Iterable[GraphNode]) -> dict[str, str]:
+        """Answers the task of each of `nodes`, by node name.
+
+        Raises:
+            InvalidArgumentError: a device that no task matches or that is malformed, or two
+                variables on different tasks in one group.
+        """
+        chosen = {node.name: node for node in nodes}
+        groups = _Groups()
+        for node in chosen.values():
+            for source, dtype in zip(node.inputs, node.input_dtypes, strict=True):
+                if dtype.is_ref:
+                    groups.join(node.name, source.node)
+            for name in node.colocated_with:
+                groups.join(node.name, name)
+        for name, other in _conditionals(chosen):
+            groups.join(name, other)
+        members: dict[str, list[GraphNode]] = {}
+        for name in dict.fromkeys((*chosen, *groups.names())):
+            members.setdefault(groups.root(name), []).append(graph.node(name))
+        placed: dict[str, str] = {}
+        for group in members.values():
+            task = self._task_of_group(group)
+            placed.update((node.name, task) for node in group if node.name in chosen)
+        return placed
+
+    def _task_of_group(self, group: Sequence[GraphNode]) -> str:
+        variables = [n for n in group if n.message.op in _VARIABLES]
+        deciding = variables or [n for n in group if n.device]
+        found: dict[str, GraphNode] = {}
+        for node in deciding:
+            found.setdefault(self._task(node), node)
+        if len(found) > 1:
+            (task, node), (other_task, other), *_ = found.items()
+            raise InvalidArgumentError(
+                node.message,
+                None,
+                f"{node.name} is on {task} and {other.name} on {other_task}, but they must be on "
+                "one task (a reference, a colocation or a conditional joins them); give both the "
+                "same device",
+            )
+        return next(iter(found), self._default)
+
+    def _task(self, node: GraphNode) -> str:
+        try:
+            return self._task_of(node.device)
+        except InvalidArgumentError as error:
+            raise InvalidArgumentError(
+                node.message, None, f"Cannot assign a device for operation {node.name}: {error}"
+            ) from None
+
+    def _find_task(self, device: str) -> str:
+        if not device:
+            return self._default
+        try:
+            wanted = DeviceSpec.from_string(device)
+        except ValueError as error:
+            raise InvalidArgumentError(None, None, str(error)) from None
+        if wanted.device_type in (None, "CPU") and wanted.device_index in (None, 0):
+            if wanted.job is None and wanted.replica is None and wanted.task is None:
+                return self._default
+            for name, spec in self._tasks:
+                if (
+                    wanted.job in (None, spec.job)
+                    and wanted.replica in (None, spec.replica)
+                    and wanted.task in (None, spec.task)
+                ):
+                    return name
+        if self._soft:
+            return self._default
+        raise InvalidArgumentError(
+            None,
+            None,
+            f"no task of this session has the device {device!r}; there are: "
+            + ", ".join(f"{name}/device:CPU:0" for name, _ in self._tasks)
+            + "; name one of these, or set allow_soft_placement in the session's config",
+        )
+
+
+class _Groups:
+    """Disjoint sets of names (union-find with path halving)."""
+
+    def __init__(self) -> None:
+        self._parent: dict[str, str] = {}
+
+    def root(self, name: str) -> str:
+        parent = self._parent
+        while (above := parent.get(name, name)) != name:
+            parent[name] = parent.get(above, above)
+            name = parent[name]
+        return name
+
+    def join(self, name: str, other: str) -> None:
+        self._parent.setdefault(name, name)
+        self._parent.setdefault(other, other)
+        self._parent[self.root(name)] = self.root(other)
+
+    def names(self) -> Iterable[str]:
+        return self._parent.keys()
+
+
+def _conditionals(chosen: Mapping[str, GraphNode]) -> list[tuple[str, str]]:
+    """Pairs of nodes of one conditional: what a branch not taken would leave without a value."""
+    if not any(node.message.op in _SWITCHES for node in chosen.values()):
+        return []
+    pairs = []
+    conditional: set[str] = set()
+    for node in sorted(chosen.values(), key=lambda n: n.index):
+        sources = [*(t.node for t in node.inputs), *node.controls]
+        inside = [name for name in sources if name in conditional]
+        pairs += [(node.name, name) for name in inside]
+        if node.message.op in _SWITCHES or (inside and node.message.op not in _MERGES):
+            conditional.add(node.name)
+    return pairs
