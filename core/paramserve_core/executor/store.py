@@ -124,6 +124,12 @@ class Variable(_Holder):
         return self._array is not None
 
     @property
+    def current_shape(self) -> TensorShape:
+        """The shape of the current value; before the first, as the variable was declared."""
+        array = self._array
+        return self.shape if array is None else TensorShape(array.shape)
+
+    @property
     def nbytes(self) -> int:
         """Bytes of the current value; 0 before the first."""
         array = self._array

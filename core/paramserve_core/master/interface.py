@@ -17,6 +17,16 @@ from numpy.typing import NDArray
 from paramserve_protos.v1 import checkpoint_service_pb2, graph_pb2, service_pb2
 
 
+class RunningStep(Protocol):
+    """A step that was begun by `Master.start`."""
+
+    def result(self) -> list[NDArray[Any]]:
+        """Blocks until the step ended; see `Master.run` for what it answers and raises."""
+
+    def cancel(self) -> None:
+        """Ends the step on every task; `result` raises a CancelledError unless it was done."""
+
+
 class Master(Protocol):
     """Plans and runs the steps of one session."""
 
@@ -61,6 +71,11 @@ class Master(Protocol):
             UnavailableError: a task could not be reached in time.
             AbortedError: a task restarted, so the variables on it are gone.
         """
+
+    def start(
+        self, plan: int, feeds: Sequence[NDArray[Any]], timeout_s: float | None = None
+    ) -> RunningStep:
+        """Begins a prepared plan, for a caller that may want to cancel it; see `run`."""
 
     def devices(self) -> list[service_pb2.Task]:
         """The tasks that this session may use."""

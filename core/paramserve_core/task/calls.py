@@ -1,0 +1,156 @@
+"""Exactly once: which calls of a session were begun, and what they were answered.
+
+A call has a number that its client chose and keeps when it sends the call again over a new
+connection. The first time, the number is entered here and the call runs; a repeat finds it either
+running (the answer will go to the newest connection) or answered (the same answer is sent again).
+An answer is kept until the client says that it arrived: each call names the number below which
+everything arrived, and large answers are acknowledged at once.
+
+This is the classic duplicate suppression of remote procedure calls (Birrell and Nelson,
+"Implementing Remote Procedure Calls", ACM TOCS 1984), with pipelining.
+
+Thread rule: every method may be called from any thread.
+"""
+
+from __future__ import annotations
+
+import enum
+import threading
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from paramserve_core.errors import ResourceExhaustedError
+from paramserve_core.transport.interface import Message
+
+
+class Verdict(enum.Enum):
+    """What to do with a call that arrived."""
+
+    NEW = enum.auto()
+    """Run it."""
+    RUNNING = enum.auto()
+    """It runs already; its answer will be sent."""
+    ANSWERED = enum.auto()
+    """Send the answer again."""
+    OUTDATED = enum.auto()
+    """The client has the answer: a late copy, to be dropped."""
+    CANCELLED = enum.auto()
+    """Its cancellation came first: answer so, without running it."""
+
+
+class _Entry:
+    __slots__ = ("answer", "cancel", "is_cancelled")
+
+    def __init__(self) -> None:
+        self.answer: Message | None = None
+        self.cancel: Callable[[], None] | None = None
+        self.is_cancelled = False
+
+
+class CallTable:
+    """The calls of one session on one task.
+
+    Args:
+        max_calls: calls that may be running or unacknowledged at a time.
+    """
+
+    def __init__(self, max_calls: int) -> None:
+        self._max_calls: Final = max_calls
+        self._lock = threading.Lock()
+        self._entries: dict[int, _Entry] = {}
+        self._completed_below = 0
+
+    def begin(self, number: int, completed_below: int) -> Verdict:
+        """Enters a call that arrived, unless it is known.
+
+        Args:
+            number: the call's number.
+            completed_below: the client has the answers of all calls below this number.
+
+        Raises:
+            ResourceExhaustedError: too many calls are unfinished or unacknowledged.
+        """
+        with self._lock:
+            if completed_below > self._completed_below:
+                self._completed_below = completed_below
+                for old in [n for n in self._entries if n < completed_below]:
+                    del self._entries[old]
+            if number < self._completed_below:
+                return Verdict.OUTDATED
+            entry = self._entries.get(number)
+            if entry is None:
+                if len(self._entries) >= self._max_calls:
+                    raise ResourceExhaustedError(
+                        None,
+                        None,
+                        f"the session has {len(self._entries)} calls that run or whose answers it "
+                        f"did not acknowledge, the limit is {self._max_calls}",
+                    )
+                self._entries[number] = _Entry()
+                return Verdict.NEW
+            if entry.answer is not None:
+                return Verdict.ANSWERED
+            return Verdict.CANCELLED if entry.is_cancelled and not entry.cancel else Verdict.RUNNING
+
+    def running(self, number: int, cancel: Callable[[], None]) -> None:
+        """Says how to cancel a new call; called once, before it runs."""
+        with self._lock:
+            entry = self._entries.get(number)
+            if entry is None:
+                return
+            entry.cancel = cancel
+            cancelled = entry.is_cancelled
+        if cancelled:
+            cancel()
+
+    def finish(self, number: int, answer: Message) -> None:
+        """Keeps the answer of a call until it is acknowledged."""
+        with self._lock:
+            entry = self._entries.get(number)
+            if entry is not None:
+                entry.answer = answer
+                entry.cancel = None
+
+    def answer_of(self, number: int) -> Message | None:
+        """The answer kept for a call, or None."""
+        with self._lock:
+            entry = self._entries.get(number)
+            return None if entry is None else entry.answer
+
+    def acknowledge(self, numbers: Iterable[int]) -> None:
+        """The answers of these calls arrived; keeps no more of them than that they are done."""
+        with self._lock:
+            for number in numbers:
+                entry = self._entries.get(number)
+                if entry is not None and entry.answer is not None:
+                    entry.answer = Message(entry.answer.envelope)
+
+    def cancel(self, number: int) -> Verdict:
+        """Cancels a call that runs; of one that has not arrived, remembers that it must not run.
+
+        Returns:
+            CANCELLED for a call that has not arrived (the caller answers it), else what it is.
+        """
+        with self._lock:
+            if number < self._completed_below:
+                return Verdict.OUTDATED
+            entry = self._entries.get(number)
+            if entry is None:
+                if len(self._entries) < self._max_calls:
+                    self._entries[number] = entry = _Entry()
+                    entry.is_cancelled = True
+                return Verdict.CANCELLED
+            if entry.answer is not None:
+                return Verdict.ANSWERED
+            entry.is_cancelled = True
+            cancel = entry.cancel
+        if cancel is not None:
+            cancel()
+        return Verdict.RUNNING
+
+    def cancel_all(self) -> None:
+        """Cancels every call that runs."""
+        with self._lock:
+            cancels = [e.cancel for e in self._entries.values() if e.cancel is not None]
+        for cancel in cancels:
+            cancel()

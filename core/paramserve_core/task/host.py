@@ -1,0 +1,426 @@
+"""A task: the variables of one server, and every session that works on them.
+
+`TaskHost` is where a listening transport leaves new connections. The first message on one says
+which session it belongs to; a session outlives its connections for a while, so that a client
+whose connection broke can return, send again what was not answered, and go on.
+
+Each server process has an *incarnation*, a random number. A client names the one that its session
+began with, and is refused by any other: its plans and perhaps its variables are gone, and it must
+know.
+
+Thread rule: every public method may be called from any thread. A session's messages are received
+by one thread at a time; its calls run on threads of the runtime.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Final
+
+from paramserve_core.errors import (
+    AbortedError,
+    InternalError,
+    InvalidArgumentError,
+    OpError,
+    ResourceExhaustedError,
+    UnavailableError,
+    UnimplementedError,
+)
+from paramserve_core.executor.store import VariableStore
+from paramserve_core.master.interface import Master
+from paramserve_core.runtime import Runtime, Timer
+from paramserve_core.task.calls import CallTable, Verdict
+from paramserve_core.task.handlers import (
+    CheckpointHandlers,
+    Handlers,
+    MasterHandlers,
+    TaskHandlers,
+    Work,
+)
+from paramserve_core.task.limits import TaskLimits
+from paramserve_core.task.listing import variable_infos
+from paramserve_core.task.messages import error_message, reply_message, status_of
+from paramserve_core.task.session import TaskSession
+from paramserve_core.task.statistics import Statistics
+from paramserve_core.transport.interface import Connection, Message, Receiver
+from paramserve_protos.v1 import config_pb2, service_pb2
+
+_MAX_SESSION_ID: Final = 64
+
+_log = logging.getLogger(__name__)
+
+NewMaster = Callable[[config_pb2.ConfigProto], Master]
+"""Makes the master of a session that sends its graph to this server."""
+
+
+class TaskHost:
+    """One task and its sessions; the `Acceptor` of a listening transport.
+
+    Args:
+        task: name, incarnation and address of the task.
+        store: its variables.
+        runtime: time and threads.
+        limits: what clients are granted.
+        checkpoints: answers the checkpoint calls.
+        new_master: makes a master for a client that sends its graph here; None refuses those.
+    """
+
+    def __init__(
+        self,
+        *,
+        task: service_pb2.Task,
+        store: VariableStore,
+        runtime: Runtime,
+        limits: TaskLimits,
+        checkpoints: CheckpointHandlers,
+        new_master: NewMaster | None = None,
+    ) -> None:
+        self.task = task
+        self.store = store
+        self.runtime = runtime
+        self.limits = limits
+        self.statistics = Statistics()
+        self._checkpoints = checkpoints
+        self._new_master = new_master
+        self._lock = threading.Lock()
+        self._sessions: dict[str, ServedSession] = {}
+        self._is_draining = False
+        self._running = 0
+        self._idle = runtime.event()
+        self._idle.set()
+        self._started_at = runtime.now()
+
+    @property
+    def session_count(self) -> int:
+        """Sessions that are kept now, with or without a connection."""
+        return len(self._sessions)
+
+    def accept(self, connection: Connection, peer: str) -> Receiver:
+        """A client connected; answers who receives its messages."""
+        return _Doorway(self, connection, peer)
+
+    def describe(self) -> service_pb2.DescribeResponse:
+        """Who this task is and how it does; version and cluster are the caller's to add."""
+        return service_pb2.DescribeResponse(
+            task=self.task,
+            uptime_s=self.runtime.now() - self._started_at,
+            sessions=self.session_count,
+            variable_bytes=self.store.budget.used_bytes,
+            max_message_bytes=self.limits.max_message_bytes,
+        )
+
+    def list_variables(self, containers: list[str] | None = None) -> list[service_pb2.VariableInfo]:
+        """The variables of the given containers, of all if none is given."""
+        return variable_infos(self.store, self.task.name, containers or ())
+
+    def drain(self, grace_s: float) -> bool:
+        """Refuses new sessions and new steps, and waits for the running ones.
+
+        Args:
+            grace_s: how long to wait at most, in seconds.
+
+        Returns:
+            Whether everything that ran has ended.
+        """
+        self._is_draining = True
+        return self._idle.wait(grace_s)
+
+    def close(self) -> None:
+        """Ends every session; running steps are cancelled."""
+        self._is_draining = True
+        with self._lock:
+            sessions = list(self._sessions.values())
+            self._sessions.clear()
+        for session in sessions:
+            session.end("the server stops")
+
+    def open_session(self, hello: service_pb2.Hello) -> ServedSession:
+        """The session that a client's first message names, made if it is new.
+
+        Raises:
+            AbortedError: it began with another incarnation of this server, or was given up.
+            ResourceExhaustedError: there are as many sessions as there may be.
+            UnavailableError: the server stops.
+        """
+        name = hello.session_id
+        if not name or len(name) > _MAX_SESSION_ID:
+            raise InvalidArgumentError(
+                None, None, f"a session's id has 1 to {_MAX_SESSION_ID} characters, not {len(name)}"
+            )
+        if hello.incarnation not in (0, self.task.incarnation):
+            raise AbortedError(
+                None,
+                None,
+                f"the server of {self.task.name} was restarted: the variables that it held for "
+                "this session are gone; make a new session, and restore or initialize them",
+            )
+        with self._lock:
+            session = self._sessions.get(name)
+            if session is not None:
+                return session
+            if hello.incarnation:
+                raise AbortedError(
+                    None,
+                    None,
+                    f"the session had no connection for more than "
+                    f"{self.limits.session_grace_s:g} s and was ended by {self.task.name}; its "
+                    "variables are still there: make a new session",
+                )
+            if self._is_draining:
+                raise UnavailableError(None, None, f"the server of {self.task.name} is stopping")
+            if len(self._sessions) >= self.limits.max_sessions:
+                raise ResourceExhaustedError(
+                    None,
+                    None,
+                    f"{self.task.name} has {len(self._sessions)} sessions, the limit is "
+                    f"{self.limits.max_sessions}: close some, or raise --max-sessions",
+                )
+            session = ServedSession(self, name, self._handlers(hello))
+            self._sessions[name] = session
+            return session
+
+    def remove(self, session: ServedSession) -> None:
+        """Forgets a session that ended."""
+        with self._lock:
+            if self._sessions.get(session.name) is session:
+                del self._sessions[session.name]
+
+    def started(self, work: Work) -> None:
+        """A call is about to run.
+
+        Raises:
+            UnavailableError: the server stops, and this would begin something new.
+        """
+        with self._lock:
+            if self._is_draining and work.begins_something:
+                raise UnavailableError(None, None, f"the server of {self.task.name} is stopping")
+            self._running += 1
+            if self._running == 1:
+                self._idle = self.runtime.event()
+
+    def ended(self) -> None:
+        """A call that was started has ended and its answer was sent."""
+        with self._lock:
+            self._running -= 1
+            if not self._running:
+                self._idle.set()
+
+    def _handlers(self, hello: service_pb2.Hello) -> Handlers:
+        if hello.kind == service_pb2.SESSION_KIND_TASK:
+            session = TaskSession(self.store, self.limits)
+            return TaskHandlers(
+                hello.session_id, self.task.name, session, self.store, self._checkpoints
+            )
+        if hello.kind == service_pb2.SESSION_KIND_MASTER and self._new_master is not None:
+            return MasterHandlers(self._new_master(hello.config))
+        raise UnimplementedError(
+            None, None, f"{self.task.name} has no sessions of kind {hello.kind}"
+        )
+
+
+class _Doorway:
+    """Receives a connection's first message and passes what follows to its session."""
+
+    def __init__(self, host: TaskHost, connection: Connection, peer: str) -> None:
+        self._host = host
+        self._connection = connection
+        self._peer = peer
+        self._session: ServedSession | None = None
+
+    def received(self, message: Message) -> None:
+        if self._session is not None:
+            self._session.received(message)
+            return
+        envelope = service_pb2.Envelope()
+        welcome = envelope.welcome
+        welcome.task.CopyFrom(self._host.task)
+        welcome.incarnation = self._host.task.incarnation
+        session = None
+        try:
+            if message.envelope.WhichOneof("kind") != "hello":
+                raise InvalidArgumentError(
+                    None, None, "the first message of a connection must be a Hello"
+                )
+            session = self._host.open_session(message.envelope.hello)
+        except OpError as error:
+            error.task = error.task or self._host.task.name
+            welcome.status.CopyFrom(status_of(error))
+            _log.info("session refused", extra={"peer": self._peer, "error": error.message})
+        try:
+            self._connection.send(Message(envelope))
+        except OpError:
+            return
+        if session is None:
+            self._connection.close()
+            return
+        self._session = session
+        session.attach(self._connection)
+
+    def lost(self, error: OpError) -> None:
+        if self._session is not None:
+            self._session.detach(self._connection)
+
+
+class ServedSession:
+    """One client's session on this task, over any number of connections, one at a time."""
+
+    def __init__(self, host: TaskHost, name: str, handlers: Handlers) -> None:
+        self.name = name
+        self._host = host
+        self._handlers = handlers
+        self._calls = CallTable(host.limits.max_calls)
+        self._lock = threading.Lock()
+        self._connection: Connection | None = None
+        self._is_ended = False
+        self._waiting = self._wait_for_client()
+
+    def attach(self, connection: Connection) -> None:
+        """From now on answers go to `connection`; an older one is closed."""
+        with self._lock:
+            old, self._connection = self._connection, connection
+            self._waiting.cancel()
+        if old is not None:
+            old.close()
+
+    def detach(self, connection: Connection) -> None:
+        """`connection` broke; the session waits for its client to return."""
+        with self._lock:
+            if self._connection is not connection:
+                return
+            self._connection = None
+            self._waiting = self._wait_for_client()
+
+    def _wait_for_client(self) -> Timer:
+        return self._host.runtime.call_later(self._host.limits.session_grace_s, self._give_up)
+
+    def _give_up(self) -> None:
+        with self._lock:
+            if self._connection is not None:
+                return
+        self._host.remove(self)
+        self.end("its client did not return")
+
+    def end(self, reason: str) -> None:
+        """Cancels what runs, frees what the session holds, closes its connection."""
+        with self._lock:
+            if self._is_ended:
+                return
+            self._is_ended = True
+            self._waiting.cancel()
+            connection, self._connection = self._connection, None
+        _log.debug("session ended", extra={"session": self.name, "reason": reason})
+        self._calls.cancel_all()
+        self._handlers.close()
+        if connection is not None:
+            connection.close()
+
+    def received(self, message: Message) -> None:
+        """A message from the client."""
+        envelope = message.envelope
+        match envelope.WhichOneof("kind"):
+            case "call":
+                self._call(envelope.call, message)
+            case "cancel":
+                self._cancel(envelope.cancel.id)
+            case "acknowledge":
+                self._calls.acknowledge(envelope.acknowledge.ids)
+            case kind:
+                _log.warning("unexpected message", extra={"session": self.name, "kind": kind})
+                with self._lock:
+                    connection = self._connection
+                if connection is not None:
+                    connection.close()
+
+    def _call(self, call: service_pb2.Call, message: Message) -> None:
+        number = call.id
+        try:
+            verdict = self._calls.begin(number, call.completed_below)
+        except OpError as error:
+            self._send(error_message(number, self._blamed(error)))
+            return
+        if verdict is Verdict.ANSWERED:
+            self._host.runtime.submit(lambda: self._send_again(number))
+        elif verdict is Verdict.NEW:
+            self._begin(call, message)
+
+    def _begin(self, call: service_pb2.Call, message: Message) -> None:
+        number = call.id
+        if call.WhichOneof("request") == "close_session":
+            self._answer(number, reply_message(number, None))
+            self._host.remove(self)
+            self.end("its client closed it")
+            return
+        try:
+            work = self._handlers.begin(call, message.tensors)
+            self._host.started(work)
+        except OpError as error:
+            self._answer(number, error_message(number, self._blamed(error)))
+            return
+        self._calls.running(number, work.cancel)
+        self._host.runtime.submit(lambda: self._run(number, work))
+
+    def _run(self, number: int, work: Work) -> None:
+        statistics = self._host.statistics
+        began_at = self._host.runtime.now()
+        try:
+            try:
+                response, tensors = work.run()
+                answer = reply_message(number, response, tensors)
+                statistics.call_ended(self._host.runtime.now() - began_at)
+            except OpError as error:
+                answer = error_message(number, self._blamed(error))
+                statistics.call_failed(error.error_code)
+            except Exception as error:
+                _log.exception("call failed", extra={"session": self.name})
+                found = InternalError(None, None, f"{type(error).__name__}: {error}")
+                answer = error_message(number, self._blamed(found))
+                statistics.call_failed(found.error_code)
+            self._answer(number, answer)
+        finally:
+            self._host.ended()
+
+    def _cancel(self, number: int) -> None:
+        if self._calls.cancel(number) is Verdict.CANCELLED:
+            self._answer(number, _cancelled(number))
+
+    def _send_again(self, number: int) -> None:
+        answer = self._calls.answer_of(number)
+        if answer is not None:
+            self._send(answer)
+
+    def _answer(self, number: int, answer: Message) -> None:
+        self._calls.finish(number, answer)
+        self._send(answer)
+
+    def _send(self, message: Message) -> None:
+        with self._lock:
+            connection = self._connection
+        if connection is None:
+            return
+        try:
+            connection.send(message)
+        except UnavailableError:
+            # The client returns and asks again.
+            return
+        except OpError as error:
+            number = message.envelope.reply.id
+            refusal = error_message(number, self._blamed(error))
+            self._calls.finish(number, refusal)
+            try:
+                connection.send(refusal)
+            except OpError:
+                return
+
+    def _blamed(self, error: OpError) -> OpError:
+        error.task = error.task or self._host.task.name
+        return error
+
+
+def _cancelled(number: int) -> Message:
+    envelope = service_pb2.Envelope()
+    envelope.reply.id = number
+    envelope.reply.status.code = 1
+    envelope.reply.status.message = "the call was cancelled before it ran"
+    return Message(envelope)

@@ -1,0 +1,216 @@
+"""One session's state on one task: its compiled plans, its running steps, its random streams.
+
+A *step* exists here from its first stage to its last, and holds what its stages keep for each
+other. A stage that fails ends its step: what is kept goes, and a later stage of it is refused.
+
+The in-process session calls this directly; a server calls it for each remote session.
+
+Thread rule: every method may be called from any thread. `begin` and `end_steps` are brief and are
+called in the order in which the client asked, so that a step's end cannot overtake its stages;
+`StageRun.run` is where the work is and may run beside anything.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+from paramserve_core.errors import (
+    CancelledError,
+    InvalidArgumentError,
+    NotFoundError,
+    ResourceExhaustedError,
+)
+from paramserve_core.executor.program import Program
+from paramserve_core.executor.step import StepContext
+from paramserve_core.executor.store import VariableStore
+from paramserve_core.kernels.random_streams import RandomStreams
+from paramserve_core.task.limits import TaskLimits
+from paramserve_protos.v1 import node_def_pb2
+
+Array = NDArray[Any]
+
+
+class StageDescription(Protocol):
+    """What a stage is made of; `service.proto` explains the lists of names."""
+
+    @property
+    def received(self) -> Sequence[str]: ...  # noqa: D102
+    @property
+    def kept(self) -> Sequence[str]: ...  # noqa: D102
+    @property
+    def returned(self) -> Sequence[str]: ...  # noqa: D102
+    @property
+    def retained(self) -> Sequence[str]: ...  # noqa: D102
+    @property
+    def is_last(self) -> bool: ...  # noqa: D102
+
+
+class CompiledStage:
+    """A stage, ready to run."""
+
+    __slots__ = ("is_alone", "is_last", "program", "received_count")
+
+    def __init__(
+        self, nodes: Iterable[node_def_pb2.NodeDef], stage: StageDescription, *, is_alone: bool
+    ) -> None:
+        self.program = Program(
+            nodes,
+            received=stage.received,
+            kept=stage.kept,
+            returned=stage.returned,
+            retained=stage.retained,
+        )
+        self.received_count = len(stage.received)
+        self.is_last = stage.is_last
+        self.is_alone = is_alone
+
+
+class _Step:
+    """What the stages of one step have in common on this task."""
+
+    __slots__ = ("context", "kept")
+
+    def __init__(self, context: StepContext) -> None:
+        self.context = context
+        self.kept: dict[str, Any] = {}
+
+
+class StageRun:
+    """One stage that was begun; `run` does it."""
+
+    __slots__ = ("_number", "_session", "_stage", "_step")
+
+    def __init__(
+        self, session: TaskSession, stage: CompiledStage, number: int, step: _Step
+    ) -> None:
+        self._session = session
+        self._stage = stage
+        self._number = number
+        self._step = step
+
+    def cancel(self) -> None:
+        """Makes `run` end soon with a CancelledError."""
+        self._step.context.cancel()
+
+    def run(self, received: Sequence[Array]) -> list[Array]:
+        """Runs the stage; see `Program.run` for what it takes, answers and raises."""
+        stage, step = self._stage, self._step
+        try:
+            if len(received) != stage.received_count:
+                raise InvalidArgumentError(
+                    None,
+                    None,
+                    f"a stage takes {stage.received_count} tensors, {len(received)} came with the "
+                    "request",
+                )
+            try:
+                answer = stage.program.run(step.context, received, step.kept)
+            except KeyError as error:
+                raise InvalidArgumentError(
+                    None, None, f"{error.args[0]} was not left by an earlier stage of the step"
+                ) from None
+        except BaseException:
+            step.context.cancel()
+            self._session.forget_step(self._number)
+            raise
+        if stage.is_last and not stage.is_alone:
+            self._session.forget_step(self._number)
+        return answer
+
+
+class TaskSession:
+    """The state of one session on one task.
+
+    Args:
+        store: the task's variables.
+        limits: what the session may hold.
+        random: the session's random streams; new ones by default.
+    """
+
+    def __init__(
+        self, store: VariableStore, limits: TaskLimits, random: RandomStreams | None = None
+    ) -> None:
+        self._store = store
+        self._limits = limits
+        self._random = random or RandomStreams()
+        self._lock = threading.Lock()
+        self._plans: dict[int, list[CompiledStage]] = {}
+        self._steps: dict[int, _Step] = {}
+        self._is_closed = False
+
+    def register_plan(self, plan: int, stages: Sequence[CompiledStage]) -> None:
+        """Keeps a plan under the number that its client gave it.
+
+        Raises:
+            InvalidArgumentError: the number is taken.
+            ResourceExhaustedError: the session has as many plans as it may.
+        """
+        with self._lock:
+            if plan in self._plans:
+                raise InvalidArgumentError(None, None, f"plan {plan} is registered already")
+            if len(self._plans) >= self._limits.max_plans:
+                raise ResourceExhaustedError(
+                    None,
+                    None,
+                    f"the session has {len(self._plans)} plans, the limit is "
+                    f"{self._limits.max_plans}: run the same fetches and feeds again rather than "
+                    "new ops in every step",
+                )
+            self._plans[plan] = list(stages)
+
+    def begin(self, plan: int, step: int, stage: int) -> StageRun:
+        """Begins a stage: from here on `end_steps` and `StageRun.cancel` reach it.
+
+        Raises:
+            NotFoundError: no such plan or stage.
+            CancelledError: the session was closed.
+        """
+        try:
+            compiled = self._plans[plan][stage]
+        except (KeyError, IndexError):
+            raise NotFoundError(
+                None, None, f"stage {stage} of plan {plan} is not registered in this session"
+            ) from None
+        if self._is_closed:
+            raise CancelledError(None, None, "the session was closed")
+        if compiled.is_alone:
+            return StageRun(self, compiled, step, _Step(StepContext(self._store, self._random)))
+        with self._lock:
+            state = self._steps.get(step)
+            if state is None:
+                if len(self._steps) >= self._limits.max_calls:
+                    raise ResourceExhaustedError(
+                        None,
+                        None,
+                        f"the session has {len(self._steps)} unfinished steps here, the limit is "
+                        f"{self._limits.max_calls}",
+                    )
+                state = self._steps[step] = _Step(StepContext(self._store, self._random))
+        return StageRun(self, compiled, step, state)
+
+    def has_step(self, step: int) -> bool:
+        """Whether a stage of that step ran here and another one may follow."""
+        return step in self._steps
+
+    def end_steps(self, steps: Iterable[int]) -> None:
+        """Cancels those steps and drops what they keep; unknown ones are passed over."""
+        for number in steps:
+            with self._lock:
+                step = self._steps.pop(number, None)
+            if step is not None:
+                step.context.cancel()
+
+    def forget_step(self, number: int) -> None:
+        """Drops what a step keeps, once its last stage ended or one failed."""
+        with self._lock:
+            self._steps.pop(number, None)
+
+    def close(self) -> None:
+        """Cancels every step and drops every plan; nothing begins afterwards."""
+        self._is_closed = True
+        self.end_steps(list(self._steps))
+        self._plans.clear()
