@@ -3,9 +3,9 @@
 import json
 import warnings
 
-import descriptor_table
 import pytest
 
+import descriptor_table
 from paramserve_protos.v1 import graph_pb2, meta_graph_pb2, op_def_pb2
 
 pytestmark = [pytest.mark.oracle, pytest.mark.slow]

@@ -183,7 +183,8 @@ def _execute(instruction: _Instruction, step: StepContext, values: list[Any]) ->
     if step.is_cancelled:
         step.check_cancelled()
     try:
-        arguments = []
+        arguments: list[Any] = []
+        value: Any = None
         for slot, wants_ref in instruction.inputs:
             value = values[slot]
             if value.__class__ is Ref:
@@ -194,7 +195,7 @@ def _execute(instruction: _Instruction, step: StepContext, values: list[Any]) ->
                     None, None, "a reference to a variable is needed, and a value was fed instead"
                 )
             arguments.append(value)
-        del value
+        value = None  # or it would hold a lease
         for slot in instruction.freed:
             values[slot] = None
         if instruction.takes_step:

@@ -21,7 +21,7 @@ from paramserve_core.devices import DeviceSpec
 from paramserve_core.errors import InvalidArgumentError
 from paramserve_core.plan.graph import GraphNode, StepGraph
 
-_VARIABLES = frozenset({"VariableV2", "Variable", "TemporaryVariable"})
+VARIABLE_OPS = frozenset({"VariableV2", "Variable"})
 _SWITCHES = frozenset({"Switch", "RefSwitch"})
 _MERGES = frozenset({"Merge", "RefMerge"})
 
@@ -68,7 +68,7 @@ class Placer:
         return placed
 
     def _task_of_group(self, group: Sequence[GraphNode]) -> str:
-        variables = [n for n in group if n.message.op in _VARIABLES]
+        variables = [n for n in group if n.message.op in VARIABLE_OPS]
         deciding = variables or [n for n in group if n.device]
         found: dict[str, GraphNode] = {}
         for node in deciding:

@@ -1,11 +1,14 @@
 """From a graph and what is wanted of it to stages: prune, place, order, cut.
 
 *Prune*: what the fetches and targets need, going no further than a fed tensor. *Place*: see
-`plan.placement`; a constant goes wherever it is used, since copying it once beats sending it in
-every step. *Order*: the order of creation as far as dependencies allow, so that what no dependency
-orders still happens in an order that a reader of the program expects, and always in the same one.
-*Cut*: ``level(op) = max over its inputs of (level(input), + 1 when the input is on another task)``;
-all ops of one task and level are one stage and cost one request.
+`plan.placement`. *Order*: the order of creation as far as dependencies allow, so that what no
+dependency orders still happens in an order that a reader of the program expects, and always in the
+same one. *Cut*: ``level(op) = max over its inputs of (level(input), + 1 when the input is on
+another task)``; all ops of one task and level are one stage and cost one request.
+
+Two kinds of node are *copied*, so that they neither cost a stage nor order any: a constant goes
+into every stage that uses it, on any task, since copying it once beats sending it in every step; a
+variable op, which only names its variable, goes into every stage of its task that uses it.
 
 Stages of one task run in the order of their levels. A stage starts when the stages that it needs
 are done; its inputs ride on the request, so there is no rendezvous.
@@ -24,7 +27,7 @@ from dataclasses import dataclass
 from paramserve_core.errors import InvalidArgumentError
 from paramserve_core.graphdef import decode_attrs
 from paramserve_core.plan.graph import GraphNode, StepGraph
-from paramserve_core.plan.placement import Placer
+from paramserve_core.plan.placement import VARIABLE_OPS, Placer
 from paramserve_protos.v1 import node_def_pb2, service_pb2
 
 _PLACEHOLDERS = frozenset({"Placeholder", "PlaceholderV2"})
@@ -189,7 +192,7 @@ class _Draft:
         self.task = task
         self.level = level
         self.nodes: list[GraphNode] = []
-        self.constants: dict[str, GraphNode] = {}
+        self.copies: dict[str, GraphNode] = {}
         self.received: dict[str, Source] = {}
         self.kept: dict[str, None] = {}
         self.returned: dict[str, int] = {}
@@ -214,14 +217,9 @@ class _Cutter:
     ) -> None:
         self._feeds = {name: i for i, name in enumerate(fed)}
         self._fetched = fetched
-        self._constants = {n.name: n for n in order if n.message.op == "Const" and not n.controls}
-        self._order = [n for n in order if n.name not in self._constants]
-        fetched_constants = [
-            self._constants[name.rpartition(":")[0]]
-            for name in fetched
-            if name.rpartition(":")[0] in self._constants and name not in self._feeds
-        ]
-        self._tasks = placer.place(graph, [*self._order, *fetched_constants])
+        self._tasks = placer.place(graph, order)
+        self._copied = self._find_copied(order)
+        self._order = [n for n in order if n.name not in self._copied]
         self._levels: dict[str, int] = {}
         self._drafts: list[_Draft] = []
         self._stage_of: dict[str, int] = {}
@@ -229,11 +227,28 @@ class _Cutter:
     def plan(self) -> Plan:
         """Does the cutting."""
         self._assign_levels()
-        self._place_fetched_constants()
+        self._place_fetched_copies()
         for number in range(len(self._drafts)):
             self._wire(number)
         fetches = tuple(self._fetch(name) for name in self._fetched)
         return Plan(feeds=tuple(self._feeds), fetches=fetches, stages=self._finish())
+
+    def _find_copied(self, order: Sequence[GraphNode]) -> dict[str, GraphNode]:
+        """The nodes that go into every stage that uses them."""
+        copied = {
+            n.name: n
+            for n in order
+            if not n.controls and (n.message.op == "Const" or n.message.op in VARIABLE_OPS)
+        }
+        for node in order:
+            for tensor in node.inputs:
+                producer = copied.get(tensor.node)
+                if producer is None or producer.message.op == "Const":
+                    continue
+                # Its value is read on another task, so some stage of its own must answer it.
+                if self._tasks[node.name] != self._tasks[producer.name]:
+                    del copied[producer.name]
+        return copied
 
     def _fed_set(self) -> set[str]:
         return set(self._feeds)
@@ -256,10 +271,10 @@ class _Cutter:
         for number, draft in enumerate(self._drafts):
             self._stage_of.update((node.name, number) for node in draft.nodes)
 
-    def _place_fetched_constants(self) -> None:
-        """A fetched constant is computed (that is, copied) by some stage of its task."""
+    def _place_fetched_copies(self) -> None:
+        """A fetched constant or variable is answered by some stage of its task."""
         for name in self._fetched:
-            node = self._constants.get(name.rpartition(":")[0])
+            node = self._copied.get(name.rpartition(":")[0])
             if node is None or name in self._feeds or node.name in self._stage_of:
                 continue
             task = self._tasks[node.name]
@@ -267,7 +282,7 @@ class _Cutter:
             number = tasks.index(task) if task in tasks else len(tasks)
             if number == len(tasks):
                 self._drafts.append(_Draft(task, number))
-            self._drafts[number].constants[node.name] = node
+            self._drafts[number].copies[node.name] = node
             self._stage_of[node.name] = number
 
     def _wire(self, number: int) -> None:
@@ -278,8 +293,8 @@ class _Cutter:
                 name = str(tensor)
                 if name in self._feeds:
                     self._receive(number, name, Source(FEEDS, self._feeds[name]))
-                elif tensor.node in self._constants:
-                    draft.constants[tensor.node] = self._constants[tensor.node]
+                elif tensor.node in self._copied:
+                    draft.copies[tensor.node] = self._copied[tensor.node]
                 else:
                     self._bring(number, tensor.node, name)
             for control in node.controls:
@@ -330,7 +345,7 @@ class _Cutter:
                 PlannedStage(
                     task=draft.task,
                     number=index,
-                    nodes=[n.message for n in (*draft.constants.values(), *draft.nodes)],
+                    nodes=[n.message for n in (*draft.copies.values(), *draft.nodes)],
                     received=tuple(draft.received),
                     kept=tuple(draft.kept),
                     returned=tuple(draft.returned),

@@ -287,7 +287,7 @@ class ServedSession:
     def detach(self, connection: Connection) -> None:
         """`connection` broke; the session waits for its client to return."""
         with self._lock:
-            if self._connection is not connection:
+            if self._connection is not connection or self._is_ended:
                 return
             self._connection = None
             self._waiting = self._wait_for_client()

@@ -2,11 +2,11 @@
 
 import json
 
-import descriptor_table
 import pytest
 from google.protobuf import descriptor_pb2
 from google.protobuf.descriptor import Descriptor
 
+import descriptor_table
 from paramserve_protos.v1 import graph_pb2, node_def_pb2, tensor_pb2, types_pb2
 
 OURS = descriptor_table.our_table()

@@ -1,0 +1,449 @@
+"""The client's end of one session with one task: calls that survive broken connections.
+
+Every call has a number. While a connection stands, calls go out and answers come in, in any order
+and many at a time. When it breaks, what was not answered stays here; a new connection is made, and
+everything outstanding is sent again under the same numbers, so that the task (see `task.calls`)
+runs each call once. The user notices a pause.
+
+What ends this is a task of another incarnation: its state is gone, so every outstanding and later
+call fails with AbortedError. A task that cannot be reached for a while fails what is outstanding
+with UnavailableError, and the next call tries anew.
+
+A call that was cancelled while the connection was down is not sent again; its cancellation is, and
+the task answers it without running it, if it had not run.
+
+Thread rule: every method may be called from any thread. `_lock` guards the fields and is held for
+moments; `_sending` is held while messages go out, so that numbers leave in order, and may be held
+while a slow peer takes a large tensor. `_sending` is taken before `_lock`, never after.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from google.protobuf.message import Message as ProtoMessage
+from numpy.typing import NDArray
+
+from paramserve_core.errors import (
+    AbortedError,
+    CancelledError,
+    DeadlineExceededError,
+    OpError,
+    UnavailableError,
+)
+from paramserve_core.runtime import Mailbox, Runtime
+from paramserve_core.task.messages import call_envelope, error_of, response_of
+from paramserve_core.transport.interface import Connection, Dialer, Message, Tensors
+from paramserve_protos.v1 import config_pb2, service_pb2
+
+_LARGE_BYTES: Final = 64 << 10
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How long to try, in seconds.
+
+    Attributes:
+        connect_s: to reach a task for the first time; it may still be starting.
+        reconnect_s: to reach a task again after its connection broke.
+        first_delay_s: between the first two tries; doubled after each, up to `max_delay_s`.
+        max_delay_s: between two tries at most.
+        close_s: for a task to answer that the session is closed.
+    """
+
+    connect_s: float = 30.0
+    reconnect_s: float = 15.0
+    first_delay_s: float = 0.02
+    max_delay_s: float = 1.0
+    close_s: float = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a call ended: with a response and tensors, or with an error."""
+
+    response: ProtoMessage | None = None
+    tensors: Tensors = ()
+    error: OpError | None = None
+
+
+class PendingCall:
+    """A call whose answer has not come."""
+
+    __slots__ = ("_conversation", "done", "is_abandoned", "number", "request", "tensors")
+
+    def __init__(
+        self,
+        conversation: Conversation,
+        number: int,
+        request: ProtoMessage,
+        tensors: Tensors,
+        done: Callable[[Outcome], None],
+    ) -> None:
+        self._conversation = conversation
+        self.number = number
+        self.request = request
+        self.tensors = tensors
+        self.done = done
+        self.is_abandoned = False
+
+    def cancel(self) -> None:
+        """Asks the task to stop; `done` is called all the same, once the task answered."""
+        self._conversation.cancel(self)
+
+
+class _Link:
+    """One connection, and whether it still stands."""
+
+    def __init__(self, conversation: Conversation, welcomes: Mailbox[Any]) -> None:
+        self._conversation = conversation
+        self.welcomes = welcomes
+        self.connection: Connection | None = None
+        self.is_lost = False
+
+    def received(self, message: Message) -> None:
+        match message.envelope.WhichOneof("kind"):
+            case "reply":
+                self._conversation.answered(self, message)
+            case "welcome":
+                self.welcomes.put(message.envelope.welcome)
+            case kind:
+                _log.warning("unexpected message from the server", extra={"kind": kind})
+
+    def lost(self, error: OpError) -> None:
+        self.is_lost = True
+        self.welcomes.put(error)
+        self._conversation.connection_lost(self)
+
+
+class Conversation:
+    """Calls to one task, for one session.
+
+    Args:
+        name: the task, for messages.
+        dialer: makes connections to it; closed with the conversation.
+        runtime: time and threads.
+        session_id: the session's name at the task; random, so that nobody else can use it.
+        kind: who plans, see `service.proto`.
+        config: for a session whose steps the task plans.
+        patience: how long to try.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        dialer: Dialer,
+        runtime: Runtime,
+        *,
+        session_id: str,
+        kind: service_pb2.SessionKind,
+        config: config_pb2.ConfigProto | None = None,
+        patience: Patience | None = None,
+    ) -> None:
+        self.name = name
+        self._dialer = dialer
+        self._runtime = runtime
+        self._hello = service_pb2.Hello(session_id=session_id, kind=kind, config=config)
+        self._patience = patience or Patience()
+        self._lock = threading.Lock()
+        self._sending = threading.Lock()
+        self._pending: dict[int, PendingCall] = {}
+        self._next_number = 1
+        self._link: _Link | None = None
+        self._is_connecting = False
+        self._fatal: OpError | None = None
+        self._acknowledged: list[int] = []
+
+    def start(
+        self, request: ProtoMessage, tensors: Tensors, done: Callable[[Outcome], None]
+    ) -> PendingCall:
+        """Makes a call.
+
+        Args:
+            request: one of the requests that `Call` can carry.
+            tensors: what goes with it; unchanged until `done` is called.
+            done: called once with the outcome, from any thread; must be brief.
+        """
+        with self._sending:
+            with self._lock:
+                call = PendingCall(self, self._next_number, request, tensors, done)
+                fatal = self._fatal
+                if fatal is None:
+                    self._next_number += 1
+                    self._pending[call.number] = call
+                link = self._link
+                must_connect = fatal is None and link is None and not self._is_connecting
+                self._is_connecting |= must_connect
+            if link is not None and fatal is None:
+                self._transmit(link, call)
+        if fatal is not None:
+            done(Outcome(error=copy.copy(fatal)))
+        elif must_connect:
+            self._runtime.spawn("connect", self._connect)
+        return call
+
+    def call(
+        self, request: ProtoMessage, tensors: Tensors = (), timeout_s: float | None = None
+    ) -> tuple[ProtoMessage | None, list[NDArray[Any]]]:
+        """Makes a call and waits for its answer.
+
+        Raises:
+            DeadlineExceededError: no answer within `timeout_s`; the call was cancelled.
+            UnavailableError: the task could not be reached.
+            AbortedError: the task was restarted or gave the session up.
+            OpError: what the call failed with.
+        """
+        box = self._runtime.mailbox()
+        call = self.start(request, tensors, box.put)
+        try:
+            outcome = box.get(timeout_s)
+        except TimeoutError:
+            call.cancel()
+            raise DeadlineExceededError(
+                None, None, f"{self.name} did not answer within {timeout_s} s", task=self.name
+            ) from None
+        except BaseException:
+            call.cancel()
+            raise
+        if outcome.error is not None:
+            raise outcome.error
+        return outcome.response, list(outcome.tensors)
+
+    def cancel(self, call: PendingCall) -> None:
+        """See `PendingCall.cancel`."""
+        with self._lock:
+            if call.number not in self._pending or call.is_abandoned:
+                return
+            call.is_abandoned = True
+            call.tensors = ()
+        with self._sending:
+            with self._lock:
+                link = self._link
+            if link is not None:
+                self._send_cancel(link, call.number)
+
+    def close(self) -> None:
+        """Ends the session at the task, if it can be reached, and fails what is outstanding."""
+        with self._lock:
+            is_open = self._link is not None and self._fatal is None
+        if is_open:
+            try:
+                self.call(service_pb2.CloseSession(), timeout_s=self._patience.close_s)
+            except OpError as error:
+                _log.debug("closing the session: %s", error.message)
+        self._die(CancelledError(None, None, "the session was closed", task=self.name))
+        self._dialer.close()
+
+    # What the links call.
+
+    def answered(self, link: _Link, message: Message) -> None:
+        """An answer arrived."""
+        reply = message.envelope.reply
+        with self._lock:
+            call = self._pending.pop(reply.id, None)
+        if call is None:
+            return
+        error = error_of(reply.status)
+        if error is None:
+            call.done(Outcome(response_of(reply), message.tensors))
+            if sum(t.nbytes for t in message.tensors) > _LARGE_BYTES:
+                self._acknowledge(link, reply.id)
+        else:
+            error.task = error.task or self.name
+            call.done(Outcome(error=error))
+
+    def connection_lost(self, link: _Link) -> None:
+        """A connection broke: make another, also when nothing is outstanding.
+
+        An idle session that did not return would be given up by the task.
+        """
+        with self._lock:
+            if self._link is not link:
+                return
+            self._link = None
+            must_connect = self._fatal is None and not self._is_connecting
+            self._is_connecting |= must_connect
+        if must_connect:
+            _log.info("connection lost, reconnecting", extra={"task": self.name})
+            self._runtime.spawn("connect", self._connect)
+
+    # Making connections; one thread at a time, while `_is_connecting`.
+
+    def _connect(self) -> None:
+        is_new = not self._hello.incarnation
+        patience = self._patience
+        window_s = patience.connect_s if is_new else patience.reconnect_s
+        deadline = self._runtime.now() + window_s
+        delay_s = patience.first_delay_s
+        while True:
+            try:
+                self._connect_once(max(0.1, deadline - self._runtime.now()))
+                return
+            except UnavailableError as error:
+                if self._runtime.now() + delay_s >= deadline:
+                    self._give_up(self._unreachable(error, window_s))
+                    return
+            except OpError as error:
+                self._give_up(error)
+                return
+            self._runtime.sleep(delay_s)
+            delay_s = min(2 * delay_s, patience.max_delay_s)
+
+    def _connect_once(self, timeout_s: float) -> None:
+        """Tries once; returns when there is no more to do."""
+        with self._lock:
+            if self._fatal is not None:
+                self._is_connecting = False
+                return
+        link = _Link(self, self._runtime.mailbox())
+        connection = self._dialer.dial(link, timeout_s)
+        link.connection = connection
+        try:
+            self._greet(link, connection, timeout_s)
+            with self._sending:
+                self._resume(link)
+        except BaseException:
+            connection.close()
+            raise
+
+    def _greet(self, link: _Link, connection: Connection, timeout_s: float) -> None:
+        connection.send(Message(service_pb2.Envelope(hello=self._hello)))
+        try:
+            welcome = link.welcomes.get(timeout_s)
+        except TimeoutError:
+            raise UnavailableError(
+                None, None, f"{self._dialer.address} did not answer within {timeout_s:g} s"
+            ) from None
+        if isinstance(welcome, OpError):
+            raise welcome
+        error = error_of(welcome.status)
+        if isinstance(error, AbortedError):
+            error.task = error.task or self.name
+            self._die(error)
+            raise error
+        if error is not None:
+            raise error
+        if not self._hello.incarnation:
+            self._hello.incarnation = welcome.incarnation
+        if self._hello.incarnation != welcome.incarnation:
+            restarted = AbortedError(
+                None,
+                None,
+                f"the server of {self.name} was restarted: the variables that it held for this "
+                "session are gone; make a new session, and restore or initialize them",
+                task=self.name,
+            )
+            self._die(restarted)
+            raise restarted
+
+    def _resume(self, link: _Link) -> None:
+        """Sends what is outstanding and puts the link to use; called with `_sending` held."""
+        with self._lock:
+            outstanding = sorted(self._pending.values(), key=lambda call: call.number)
+        for call in outstanding:
+            if call.is_abandoned:
+                self._send_cancel(link, call.number)
+            else:
+                self._transmit(link, call)
+        with self._lock:
+            if self._fatal is not None:
+                self._is_connecting = False
+                assert link.connection is not None
+                link.connection.close()
+                return
+            if link.is_lost:
+                raise UnavailableError(None, None, "the connection broke as it was made")
+            self._link = link
+            self._is_connecting = False
+
+    def _unreachable(self, error: OpError, window_s: float) -> UnavailableError:
+        return UnavailableError(
+            None,
+            None,
+            f"{self.name} at {self._dialer.address} could not be reached for {window_s:g} s: "
+            f"{error.message}; see whether the server runs and listens there",
+            task=self.name,
+        )
+
+    def _give_up(self, error: OpError) -> None:
+        """Fails what is outstanding; the next call tries to connect again."""
+        with self._lock:
+            self._is_connecting = False
+            failed = list(self._pending.values())
+            self._pending.clear()
+        for call in failed:
+            call.done(Outcome(error=copy.copy(error)))
+
+    def _die(self, error: OpError) -> None:
+        """Fails what is outstanding and everything after it."""
+        with self._lock:
+            if self._fatal is None:
+                self._fatal = error
+            failed = list(self._pending.values())
+            self._pending.clear()
+            link, self._link = self._link, None
+        if link is not None and link.connection is not None:
+            link.connection.close()
+        for call in failed:
+            call.done(Outcome(error=copy.copy(error)))
+
+    # Sending; `_sending` is held.
+
+    def _transmit(self, link: _Link, call: PendingCall) -> None:
+        assert link.connection is not None
+        with self._lock:
+            completed_below = min(self._pending, default=call.number)
+        envelope = call_envelope(call.number, completed_below, call.request)
+        try:
+            link.connection.send(Message(envelope, call.tensors))
+        except UnavailableError:
+            # The link is lost, and the next one sends the call again.
+            return
+        except OpError as error:
+            with self._lock:
+                known = self._pending.pop(call.number, None)
+            if known is not None:
+                error.task = error.task or self.name
+                call.done(Outcome(error=error))
+        if self._acknowledged:
+            self._flush_acknowledgements(link)
+
+    def _send_cancel(self, link: _Link, number: int) -> None:
+        assert link.connection is not None
+        try:
+            cancel = service_pb2.Cancel(id=number)
+            link.connection.send(Message(service_pb2.Envelope(cancel=cancel)))
+        except OpError:
+            # The next link sends it again.
+            return
+
+    def _acknowledge(self, link: _Link, number: int) -> None:
+        """Lets the task drop a large answer: now, or, when something is being sent, after that.
+
+        Called by the thread that receives, which must not wait for one that sends.
+        """
+        self._acknowledged.append(number)
+        if self._sending.acquire(blocking=False):
+            try:
+                self._flush_acknowledgements(link)
+            finally:
+                self._sending.release()
+
+    def _flush_acknowledgements(self, link: _Link) -> None:
+        assert link.connection is not None
+        numbers, self._acknowledged = self._acknowledged, []
+        if not numbers:
+            return
+        try:
+            acknowledge = service_pb2.Acknowledge(ids=numbers)
+            link.connection.send(Message(service_pb2.Envelope(acknowledge=acknowledge)))
+        except OpError:
+            # A later call says that all before it arrived.
+            return

@@ -1,0 +1,134 @@
+"""The master inside a server, as its client sees it.
+
+The graph, the fetches and the feeds go over; planning and running happen there. What an unpinned
+op computes, the server computes.
+
+Thread rule: every method may be called from any thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final, TypeVar
+
+import numpy as np
+from google.protobuf.message import Message as ProtoMessage
+from numpy.typing import NDArray
+
+from paramserve_core.errors import DeadlineExceededError, InternalError
+from paramserve_core.master.conversation import Conversation, Outcome, PendingCall
+from paramserve_core.master.local import own_all
+from paramserve_core.runtime import Runtime
+from paramserve_protos.v1 import checkpoint_service_pb2, graph_pb2, service_pb2
+
+Array = NDArray[Any]
+M = TypeVar("M", bound=ProtoMessage)
+
+_GRACE_S: Final = 0.25
+"""How much longer than the server a client waits, so that the server's own report wins."""
+
+
+class RemoteMaster:
+    """A session's master in another process."""
+
+    def __init__(self, conversation: Conversation, runtime: Runtime) -> None:
+        self._conversation = conversation
+        self._runtime = runtime
+
+    def extend(self, nodes: graph_pb2.GraphDef) -> None:
+        """See `Master.extend`."""
+        body = np.frombuffer(nodes.SerializeToString(), np.uint8)
+        self._conversation.call(service_pb2.ExtendGraph(), [body])
+
+    def prepare(self, fetches: Sequence[str], feeds: Sequence[str], targets: Sequence[str]) -> int:
+        """See `Master.prepare`."""
+        request = service_pb2.PreparePlan(fetches=fetches, feeds=feeds, targets=targets)
+        return self._ask(request, service_pb2.PreparePlanResponse).plan
+
+    def run(self, plan: int, feeds: Sequence[Array], timeout_s: float | None = None) -> list[Array]:
+        """See `Master.run`."""
+        return own_all(self.start(plan, feeds, timeout_s).result())
+
+    def start(
+        self, plan: int, feeds: Sequence[Array], timeout_s: float | None = None
+    ) -> _RemoteStep:
+        """See `Master.start`."""
+        request = service_pb2.RunStep(plan=plan, timeout_s=timeout_s or 0.0)
+        step = _RemoteStep(self._runtime, timeout_s)
+        step.pending = self._conversation.start(request, feeds, step.box.put)
+        return step
+
+    def devices(self) -> list[service_pb2.Task]:
+        """See `Master.devices`."""
+        return list(self._ask(service_pb2.ListTasks(), service_pb2.ListTasksResponse).tasks)
+
+    def variables(self) -> list[service_pb2.VariableInfo]:
+        """See `Master.variables`."""
+        request = service_pb2.ListVariablesRequest()
+        return list(self._ask(request, service_pb2.ListVariablesResponse).variables)
+
+    def save(
+        self, request: checkpoint_service_pb2.SaveRequest
+    ) -> checkpoint_service_pb2.SaveResponse:
+        """See `Master.save`."""
+        return self._ask(request, checkpoint_service_pb2.SaveResponse)
+
+    def restore(self, request: checkpoint_service_pb2.RestoreRequest) -> None:
+        """See `Master.restore`."""
+        self._conversation.call(request)
+
+    def read_checkpoint_state(
+        self, request: checkpoint_service_pb2.ReadStateRequest
+    ) -> checkpoint_service_pb2.ReadStateResponse:
+        """See `Master.read_checkpoint_state`."""
+        return self._ask(request, checkpoint_service_pb2.ReadStateResponse)
+
+    def reset(self, containers: Sequence[str]) -> None:
+        """See `Master.reset`."""
+        self._conversation.call(service_pb2.ResetContainers(containers=containers))
+
+    def close(self) -> None:
+        """See `Master.close`."""
+        self._conversation.close()
+
+    def _ask(self, request: ProtoMessage, response_type: type[M]) -> M:
+        response, _ = self._conversation.call(request)
+        if not isinstance(response, response_type):
+            raise InternalError(
+                None,
+                None,
+                f"{self._conversation.name} answered {type(request).__name__} with "
+                f"{type(response).__name__}; is it of another version?",
+            )
+        return response
+
+
+class _RemoteStep:
+    """One step that runs in the server."""
+
+    def __init__(self, runtime: Runtime, timeout_s: float | None) -> None:
+        self.box = runtime.mailbox()
+        self.pending: PendingCall | None = None
+        self._timeout_s = timeout_s
+
+    def cancel(self) -> None:
+        """See `RunningStep.cancel`."""
+        if self.pending is not None:
+            self.pending.cancel()
+
+    def result(self) -> list[Array]:
+        """See `RunningStep.result`."""
+        wait_s = None if self._timeout_s is None else self._timeout_s + _GRACE_S
+        try:
+            outcome: Outcome = self.box.get(wait_s)
+        except TimeoutError:
+            self.cancel()
+            raise DeadlineExceededError(
+                None, None, f"the step did not end within {self._timeout_s:g} s; it was cancelled"
+            ) from None
+        except BaseException:
+            self.cancel()
+            raise
+        if outcome.error is not None:
+            raise outcome.error
+        return list(outcome.tensors)
