@@ -29,7 +29,7 @@ class Slice(_message.Message):
     def __init__(self, full_shape: _Optional[_Iterable[int]] = ..., offset: _Optional[_Iterable[int]] = ..., shape: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class CheckpointEntry(_message.Message):
-    __slots__ = ("key", "node", "container", "shared_name", "slice", "dtype", "reshape")
+    __slots__ = ("key", "node", "container", "shared_name", "slice", "dtype", "reshape", "shape")
     KEY_FIELD_NUMBER: _ClassVar[int]
     NODE_FIELD_NUMBER: _ClassVar[int]
     CONTAINER_FIELD_NUMBER: _ClassVar[int]
@@ -37,6 +37,7 @@ class CheckpointEntry(_message.Message):
     SLICE_FIELD_NUMBER: _ClassVar[int]
     DTYPE_FIELD_NUMBER: _ClassVar[int]
     RESHAPE_FIELD_NUMBER: _ClassVar[int]
+    SHAPE_FIELD_NUMBER: _ClassVar[int]
     key: str
     node: str
     container: str
@@ -44,7 +45,8 @@ class CheckpointEntry(_message.Message):
     slice: Slice
     dtype: _types_pb2.DataType
     reshape: bool
-    def __init__(self, key: _Optional[str] = ..., node: _Optional[str] = ..., container: _Optional[str] = ..., shared_name: _Optional[str] = ..., slice: _Optional[_Union[Slice, _Mapping]] = ..., dtype: _Optional[_Union[_types_pb2.DataType, str]] = ..., reshape: bool = ...) -> None: ...
+    shape: _tensor_shape_pb2.TensorShapeProto
+    def __init__(self, key: _Optional[str] = ..., node: _Optional[str] = ..., container: _Optional[str] = ..., shared_name: _Optional[str] = ..., slice: _Optional[_Union[Slice, _Mapping]] = ..., dtype: _Optional[_Union[_types_pb2.DataType, str]] = ..., reshape: bool = ..., shape: _Optional[_Union[_tensor_shape_pb2.TensorShapeProto, _Mapping]] = ...) -> None: ...
 
 class StateUpdate(_message.Message):
     __slots__ = ("latest_filename", "all_paths", "all_timestamps", "delete_paths")
@@ -111,82 +113,120 @@ class ReadStateResponse(_message.Message):
     def __init__(self, state: _Optional[bytes] = ...) -> None: ...
 
 class TakeSnapshotRequest(_message.Message):
-    __slots__ = ("save_id", "entries")
+    __slots__ = ("save_id", "entries", "path")
     SAVE_ID_FIELD_NUMBER: _ClassVar[int]
     ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    PATH_FIELD_NUMBER: _ClassVar[int]
     save_id: str
     entries: _containers.RepeatedCompositeFieldContainer[CheckpointEntry]
-    def __init__(self, save_id: _Optional[str] = ..., entries: _Optional[_Iterable[_Union[CheckpointEntry, _Mapping]]] = ...) -> None: ...
+    path: str
+    def __init__(self, save_id: _Optional[str] = ..., entries: _Optional[_Iterable[_Union[CheckpointEntry, _Mapping]]] = ..., path: _Optional[str] = ...) -> None: ...
+
+class TakeSnapshotResponse(_message.Message):
+    __slots__ = ("generation", "unfinished")
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    UNFINISHED_FIELD_NUMBER: _ClassVar[int]
+    generation: int
+    unfinished: _containers.RepeatedCompositeFieldContainer[UnfinishedSave]
+    def __init__(self, generation: _Optional[int] = ..., unfinished: _Optional[_Iterable[_Union[UnfinishedSave, _Mapping]]] = ...) -> None: ...
+
+class UnfinishedSave(_message.Message):
+    __slots__ = ("name", "save_id")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    SAVE_ID_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    save_id: str
+    def __init__(self, name: _Optional[str] = ..., save_id: _Optional[str] = ...) -> None: ...
 
 class WriteShardRequest(_message.Message):
-    __slots__ = ("save_id", "path", "shard", "shard_count", "format")
+    __slots__ = ("save_id", "shard", "shard_count", "format")
     SAVE_ID_FIELD_NUMBER: _ClassVar[int]
-    PATH_FIELD_NUMBER: _ClassVar[int]
     SHARD_FIELD_NUMBER: _ClassVar[int]
     SHARD_COUNT_FIELD_NUMBER: _ClassVar[int]
     FORMAT_FIELD_NUMBER: _ClassVar[int]
     save_id: str
-    path: str
     shard: int
     shard_count: int
     format: CheckpointFormat
-    def __init__(self, save_id: _Optional[str] = ..., path: _Optional[str] = ..., shard: _Optional[int] = ..., shard_count: _Optional[int] = ..., format: _Optional[_Union[CheckpointFormat, str]] = ...) -> None: ...
+    def __init__(self, save_id: _Optional[str] = ..., shard: _Optional[int] = ..., shard_count: _Optional[int] = ..., format: _Optional[_Union[CheckpointFormat, str]] = ...) -> None: ...
 
 class ShardTensor(_message.Message):
-    __slots__ = ("key", "dtype", "slice", "shape", "offset", "bytes", "checksum")
+    __slots__ = ("key", "dtype", "slice", "shape", "offset", "bytes", "checksums")
     KEY_FIELD_NUMBER: _ClassVar[int]
     DTYPE_FIELD_NUMBER: _ClassVar[int]
     SLICE_FIELD_NUMBER: _ClassVar[int]
     SHAPE_FIELD_NUMBER: _ClassVar[int]
     OFFSET_FIELD_NUMBER: _ClassVar[int]
     BYTES_FIELD_NUMBER: _ClassVar[int]
-    CHECKSUM_FIELD_NUMBER: _ClassVar[int]
+    CHECKSUMS_FIELD_NUMBER: _ClassVar[int]
     key: str
     dtype: _types_pb2.DataType
     slice: Slice
     shape: _tensor_shape_pb2.TensorShapeProto
     offset: int
     bytes: int
-    checksum: int
-    def __init__(self, key: _Optional[str] = ..., dtype: _Optional[_Union[_types_pb2.DataType, str]] = ..., slice: _Optional[_Union[Slice, _Mapping]] = ..., shape: _Optional[_Union[_tensor_shape_pb2.TensorShapeProto, _Mapping]] = ..., offset: _Optional[int] = ..., bytes: _Optional[int] = ..., checksum: _Optional[int] = ...) -> None: ...
+    checksums: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, key: _Optional[str] = ..., dtype: _Optional[_Union[_types_pb2.DataType, str]] = ..., slice: _Optional[_Union[Slice, _Mapping]] = ..., shape: _Optional[_Union[_tensor_shape_pb2.TensorShapeProto, _Mapping]] = ..., offset: _Optional[int] = ..., bytes: _Optional[int] = ..., checksums: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class WriteShardResponse(_message.Message):
-    __slots__ = ("file", "bytes", "tensors")
+    __slots__ = ("file", "bytes", "tensors", "header_bytes", "header_checksum", "chunk_bytes")
     FILE_FIELD_NUMBER: _ClassVar[int]
     BYTES_FIELD_NUMBER: _ClassVar[int]
     TENSORS_FIELD_NUMBER: _ClassVar[int]
+    HEADER_BYTES_FIELD_NUMBER: _ClassVar[int]
+    HEADER_CHECKSUM_FIELD_NUMBER: _ClassVar[int]
+    CHUNK_BYTES_FIELD_NUMBER: _ClassVar[int]
     file: str
     bytes: int
     tensors: _containers.RepeatedCompositeFieldContainer[ShardTensor]
-    def __init__(self, file: _Optional[str] = ..., bytes: _Optional[int] = ..., tensors: _Optional[_Iterable[_Union[ShardTensor, _Mapping]]] = ...) -> None: ...
+    header_bytes: int
+    header_checksum: int
+    chunk_bytes: int
+    def __init__(self, file: _Optional[str] = ..., bytes: _Optional[int] = ..., tensors: _Optional[_Iterable[_Union[ShardTensor, _Mapping]]] = ..., header_bytes: _Optional[int] = ..., header_checksum: _Optional[int] = ..., chunk_bytes: _Optional[int] = ...) -> None: ...
 
-class CommitRequest(_message.Message):
-    __slots__ = ("save_id", "path", "index", "state", "meta_graph_path", "meta_graph")
+class PrepareCommitRequest(_message.Message):
+    __slots__ = ("save_id", "index", "meta_graph_path", "meta_graph")
     SAVE_ID_FIELD_NUMBER: _ClassVar[int]
-    PATH_FIELD_NUMBER: _ClassVar[int]
     INDEX_FIELD_NUMBER: _ClassVar[int]
-    STATE_FIELD_NUMBER: _ClassVar[int]
     META_GRAPH_PATH_FIELD_NUMBER: _ClassVar[int]
     META_GRAPH_FIELD_NUMBER: _ClassVar[int]
     save_id: str
-    path: str
     index: bytes
-    state: StateUpdate
     meta_graph_path: str
     meta_graph: bytes
-    def __init__(self, save_id: _Optional[str] = ..., path: _Optional[str] = ..., index: _Optional[bytes] = ..., state: _Optional[_Union[StateUpdate, _Mapping]] = ..., meta_graph_path: _Optional[str] = ..., meta_graph: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, save_id: _Optional[str] = ..., index: _Optional[bytes] = ..., meta_graph_path: _Optional[str] = ..., meta_graph: _Optional[bytes] = ...) -> None: ...
 
-class CommitResponse(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+class CommitRequest(_message.Message):
+    __slots__ = ("save_id",)
+    SAVE_ID_FIELD_NUMBER: _ClassVar[int]
+    save_id: str
+    def __init__(self, save_id: _Optional[str] = ...) -> None: ...
 
-class AbortSaveRequest(_message.Message):
-    __slots__ = ("save_id", "path")
+class FinishSaveRequest(_message.Message):
+    __slots__ = ("save_id", "path", "state", "abandoned")
     SAVE_ID_FIELD_NUMBER: _ClassVar[int]
     PATH_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    ABANDONED_FIELD_NUMBER: _ClassVar[int]
     save_id: str
     path: str
-    def __init__(self, save_id: _Optional[str] = ..., path: _Optional[str] = ...) -> None: ...
+    state: StateUpdate
+    abandoned: _containers.RepeatedCompositeFieldContainer[UnfinishedSave]
+    def __init__(self, save_id: _Optional[str] = ..., path: _Optional[str] = ..., state: _Optional[_Union[StateUpdate, _Mapping]] = ..., abandoned: _Optional[_Iterable[_Union[UnfinishedSave, _Mapping]]] = ...) -> None: ...
+
+class AdoptIndexRequest(_message.Message):
+    __slots__ = ("path", "index")
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    path: str
+    index: bytes
+    def __init__(self, path: _Optional[str] = ..., index: _Optional[bytes] = ...) -> None: ...
+
+class AbortSaveRequest(_message.Message):
+    __slots__ = ("save_id",)
+    SAVE_ID_FIELD_NUMBER: _ClassVar[int]
+    save_id: str
+    def __init__(self, save_id: _Optional[str] = ...) -> None: ...
 
 class ReadIndexRequest(_message.Message):
     __slots__ = ("path",)
@@ -195,30 +235,42 @@ class ReadIndexRequest(_message.Message):
     def __init__(self, path: _Optional[str] = ...) -> None: ...
 
 class ReadIndexResponse(_message.Message):
-    __slots__ = ("index", "files")
+    __slots__ = ("index", "files", "format")
     INDEX_FIELD_NUMBER: _ClassVar[int]
     FILES_FIELD_NUMBER: _ClassVar[int]
+    FORMAT_FIELD_NUMBER: _ClassVar[int]
     index: bytes
     files: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, index: _Optional[bytes] = ..., files: _Optional[_Iterable[str]] = ...) -> None: ...
+    format: CheckpointFormat
+    def __init__(self, index: _Optional[bytes] = ..., files: _Optional[_Iterable[str]] = ..., format: _Optional[_Union[CheckpointFormat, str]] = ...) -> None: ...
 
 class StageRestoreRequest(_message.Message):
-    __slots__ = ("restore_id", "path", "entries", "index")
+    __slots__ = ("restore_id", "path", "entries", "index", "format")
     RESTORE_ID_FIELD_NUMBER: _ClassVar[int]
     PATH_FIELD_NUMBER: _ClassVar[int]
     ENTRIES_FIELD_NUMBER: _ClassVar[int]
     INDEX_FIELD_NUMBER: _ClassVar[int]
+    FORMAT_FIELD_NUMBER: _ClassVar[int]
     restore_id: str
     path: str
     entries: _containers.RepeatedCompositeFieldContainer[CheckpointEntry]
     index: bytes
-    def __init__(self, restore_id: _Optional[str] = ..., path: _Optional[str] = ..., entries: _Optional[_Iterable[_Union[CheckpointEntry, _Mapping]]] = ..., index: _Optional[bytes] = ...) -> None: ...
+    format: CheckpointFormat
+    def __init__(self, restore_id: _Optional[str] = ..., path: _Optional[str] = ..., entries: _Optional[_Iterable[_Union[CheckpointEntry, _Mapping]]] = ..., index: _Optional[bytes] = ..., format: _Optional[_Union[CheckpointFormat, str]] = ...) -> None: ...
 
 class StageRestoreResponse(_message.Message):
     __slots__ = ("missing",)
     MISSING_FIELD_NUMBER: _ClassVar[int]
     missing: _containers.RepeatedCompositeFieldContainer[ByteRange]
     def __init__(self, missing: _Optional[_Iterable[_Union[ByteRange, _Mapping]]] = ...) -> None: ...
+
+class SupplyBytesRequest(_message.Message):
+    __slots__ = ("restore_id", "range")
+    RESTORE_ID_FIELD_NUMBER: _ClassVar[int]
+    RANGE_FIELD_NUMBER: _ClassVar[int]
+    restore_id: str
+    range: ByteRange
+    def __init__(self, restore_id: _Optional[str] = ..., range: _Optional[_Union[ByteRange, _Mapping]] = ...) -> None: ...
 
 class ByteRange(_message.Message):
     __slots__ = ("file", "offset", "bytes")
@@ -236,19 +288,11 @@ class CommitRestoreRequest(_message.Message):
     restore_id: str
     def __init__(self, restore_id: _Optional[str] = ...) -> None: ...
 
-class CommitRestoreResponse(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
-
 class AbortRestoreRequest(_message.Message):
     __slots__ = ("restore_id",)
     RESTORE_ID_FIELD_NUMBER: _ClassVar[int]
     restore_id: str
     def __init__(self, restore_id: _Optional[str] = ...) -> None: ...
-
-class AbortRestoreResponse(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
 
 class ReadBytesRequest(_message.Message):
     __slots__ = ("path", "range")
@@ -257,7 +301,3 @@ class ReadBytesRequest(_message.Message):
     path: str
     range: ByteRange
     def __init__(self, path: _Optional[str] = ..., range: _Optional[_Union[ByteRange, _Mapping]] = ...) -> None: ...
-
-class ReadBytesResponse(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...

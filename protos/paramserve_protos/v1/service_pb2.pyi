@@ -105,7 +105,7 @@ class Status(_message.Message):
     def __init__(self, code: _Optional[int] = ..., message: _Optional[str] = ..., node_name: _Optional[str] = ..., op_type: _Optional[str] = ..., task: _Optional[str] = ...) -> None: ...
 
 class Call(_message.Message):
-    __slots__ = ("id", "completed_below", "register_plan", "run_stage", "end_steps", "extend_graph", "prepare_plan", "run_step", "save", "restore", "read_state", "list_tasks", "list_variables", "reset_containers", "close_session", "write_shard", "commit", "read_index", "stage_restore", "commit_restore", "abort_restore", "read_bytes", "take_snapshot", "abort_save")
+    __slots__ = ("id", "completed_below", "register_plan", "run_stage", "end_steps", "extend_graph", "prepare_plan", "run_step", "save", "restore", "read_state", "list_tasks", "list_variables", "reset_containers", "close_session", "take_snapshot", "write_shard", "prepare_commit", "commit", "finish_save", "abort_save", "adopt_index", "read_index", "stage_restore", "supply_bytes", "commit_restore", "abort_restore", "read_bytes")
     ID_FIELD_NUMBER: _ClassVar[int]
     COMPLETED_BELOW_FIELD_NUMBER: _ClassVar[int]
     REGISTER_PLAN_FIELD_NUMBER: _ClassVar[int]
@@ -121,15 +121,19 @@ class Call(_message.Message):
     LIST_VARIABLES_FIELD_NUMBER: _ClassVar[int]
     RESET_CONTAINERS_FIELD_NUMBER: _ClassVar[int]
     CLOSE_SESSION_FIELD_NUMBER: _ClassVar[int]
+    TAKE_SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
     WRITE_SHARD_FIELD_NUMBER: _ClassVar[int]
+    PREPARE_COMMIT_FIELD_NUMBER: _ClassVar[int]
     COMMIT_FIELD_NUMBER: _ClassVar[int]
+    FINISH_SAVE_FIELD_NUMBER: _ClassVar[int]
+    ABORT_SAVE_FIELD_NUMBER: _ClassVar[int]
+    ADOPT_INDEX_FIELD_NUMBER: _ClassVar[int]
     READ_INDEX_FIELD_NUMBER: _ClassVar[int]
     STAGE_RESTORE_FIELD_NUMBER: _ClassVar[int]
+    SUPPLY_BYTES_FIELD_NUMBER: _ClassVar[int]
     COMMIT_RESTORE_FIELD_NUMBER: _ClassVar[int]
     ABORT_RESTORE_FIELD_NUMBER: _ClassVar[int]
     READ_BYTES_FIELD_NUMBER: _ClassVar[int]
-    TAKE_SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
-    ABORT_SAVE_FIELD_NUMBER: _ClassVar[int]
     id: int
     completed_below: int
     register_plan: RegisterPlan
@@ -145,19 +149,23 @@ class Call(_message.Message):
     list_variables: ListVariablesRequest
     reset_containers: ResetContainers
     close_session: CloseSession
+    take_snapshot: _checkpoint_service_pb2.TakeSnapshotRequest
     write_shard: _checkpoint_service_pb2.WriteShardRequest
+    prepare_commit: _checkpoint_service_pb2.PrepareCommitRequest
     commit: _checkpoint_service_pb2.CommitRequest
+    finish_save: _checkpoint_service_pb2.FinishSaveRequest
+    abort_save: _checkpoint_service_pb2.AbortSaveRequest
+    adopt_index: _checkpoint_service_pb2.AdoptIndexRequest
     read_index: _checkpoint_service_pb2.ReadIndexRequest
     stage_restore: _checkpoint_service_pb2.StageRestoreRequest
+    supply_bytes: _checkpoint_service_pb2.SupplyBytesRequest
     commit_restore: _checkpoint_service_pb2.CommitRestoreRequest
     abort_restore: _checkpoint_service_pb2.AbortRestoreRequest
     read_bytes: _checkpoint_service_pb2.ReadBytesRequest
-    take_snapshot: _checkpoint_service_pb2.TakeSnapshotRequest
-    abort_save: _checkpoint_service_pb2.AbortSaveRequest
-    def __init__(self, id: _Optional[int] = ..., completed_below: _Optional[int] = ..., register_plan: _Optional[_Union[RegisterPlan, _Mapping]] = ..., run_stage: _Optional[_Union[RunStage, _Mapping]] = ..., end_steps: _Optional[_Union[EndSteps, _Mapping]] = ..., extend_graph: _Optional[_Union[ExtendGraph, _Mapping]] = ..., prepare_plan: _Optional[_Union[PreparePlan, _Mapping]] = ..., run_step: _Optional[_Union[RunStep, _Mapping]] = ..., save: _Optional[_Union[_checkpoint_service_pb2.SaveRequest, _Mapping]] = ..., restore: _Optional[_Union[_checkpoint_service_pb2.RestoreRequest, _Mapping]] = ..., read_state: _Optional[_Union[_checkpoint_service_pb2.ReadStateRequest, _Mapping]] = ..., list_tasks: _Optional[_Union[ListTasks, _Mapping]] = ..., list_variables: _Optional[_Union[ListVariablesRequest, _Mapping]] = ..., reset_containers: _Optional[_Union[ResetContainers, _Mapping]] = ..., close_session: _Optional[_Union[CloseSession, _Mapping]] = ..., write_shard: _Optional[_Union[_checkpoint_service_pb2.WriteShardRequest, _Mapping]] = ..., commit: _Optional[_Union[_checkpoint_service_pb2.CommitRequest, _Mapping]] = ..., read_index: _Optional[_Union[_checkpoint_service_pb2.ReadIndexRequest, _Mapping]] = ..., stage_restore: _Optional[_Union[_checkpoint_service_pb2.StageRestoreRequest, _Mapping]] = ..., commit_restore: _Optional[_Union[_checkpoint_service_pb2.CommitRestoreRequest, _Mapping]] = ..., abort_restore: _Optional[_Union[_checkpoint_service_pb2.AbortRestoreRequest, _Mapping]] = ..., read_bytes: _Optional[_Union[_checkpoint_service_pb2.ReadBytesRequest, _Mapping]] = ..., take_snapshot: _Optional[_Union[_checkpoint_service_pb2.TakeSnapshotRequest, _Mapping]] = ..., abort_save: _Optional[_Union[_checkpoint_service_pb2.AbortSaveRequest, _Mapping]] = ...) -> None: ...
+    def __init__(self, id: _Optional[int] = ..., completed_below: _Optional[int] = ..., register_plan: _Optional[_Union[RegisterPlan, _Mapping]] = ..., run_stage: _Optional[_Union[RunStage, _Mapping]] = ..., end_steps: _Optional[_Union[EndSteps, _Mapping]] = ..., extend_graph: _Optional[_Union[ExtendGraph, _Mapping]] = ..., prepare_plan: _Optional[_Union[PreparePlan, _Mapping]] = ..., run_step: _Optional[_Union[RunStep, _Mapping]] = ..., save: _Optional[_Union[_checkpoint_service_pb2.SaveRequest, _Mapping]] = ..., restore: _Optional[_Union[_checkpoint_service_pb2.RestoreRequest, _Mapping]] = ..., read_state: _Optional[_Union[_checkpoint_service_pb2.ReadStateRequest, _Mapping]] = ..., list_tasks: _Optional[_Union[ListTasks, _Mapping]] = ..., list_variables: _Optional[_Union[ListVariablesRequest, _Mapping]] = ..., reset_containers: _Optional[_Union[ResetContainers, _Mapping]] = ..., close_session: _Optional[_Union[CloseSession, _Mapping]] = ..., take_snapshot: _Optional[_Union[_checkpoint_service_pb2.TakeSnapshotRequest, _Mapping]] = ..., write_shard: _Optional[_Union[_checkpoint_service_pb2.WriteShardRequest, _Mapping]] = ..., prepare_commit: _Optional[_Union[_checkpoint_service_pb2.PrepareCommitRequest, _Mapping]] = ..., commit: _Optional[_Union[_checkpoint_service_pb2.CommitRequest, _Mapping]] = ..., finish_save: _Optional[_Union[_checkpoint_service_pb2.FinishSaveRequest, _Mapping]] = ..., abort_save: _Optional[_Union[_checkpoint_service_pb2.AbortSaveRequest, _Mapping]] = ..., adopt_index: _Optional[_Union[_checkpoint_service_pb2.AdoptIndexRequest, _Mapping]] = ..., read_index: _Optional[_Union[_checkpoint_service_pb2.ReadIndexRequest, _Mapping]] = ..., stage_restore: _Optional[_Union[_checkpoint_service_pb2.StageRestoreRequest, _Mapping]] = ..., supply_bytes: _Optional[_Union[_checkpoint_service_pb2.SupplyBytesRequest, _Mapping]] = ..., commit_restore: _Optional[_Union[_checkpoint_service_pb2.CommitRestoreRequest, _Mapping]] = ..., abort_restore: _Optional[_Union[_checkpoint_service_pb2.AbortRestoreRequest, _Mapping]] = ..., read_bytes: _Optional[_Union[_checkpoint_service_pb2.ReadBytesRequest, _Mapping]] = ...) -> None: ...
 
 class Reply(_message.Message):
-    __slots__ = ("id", "status", "done", "prepare_plan", "save", "read_state", "list_tasks", "list_variables", "write_shard", "commit", "read_index", "stage_restore", "commit_restore", "abort_restore", "read_bytes")
+    __slots__ = ("id", "status", "done", "prepare_plan", "save", "read_state", "list_tasks", "list_variables", "take_snapshot", "write_shard", "read_index", "stage_restore")
     ID_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
     DONE_FIELD_NUMBER: _ClassVar[int]
@@ -166,13 +174,10 @@ class Reply(_message.Message):
     READ_STATE_FIELD_NUMBER: _ClassVar[int]
     LIST_TASKS_FIELD_NUMBER: _ClassVar[int]
     LIST_VARIABLES_FIELD_NUMBER: _ClassVar[int]
+    TAKE_SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
     WRITE_SHARD_FIELD_NUMBER: _ClassVar[int]
-    COMMIT_FIELD_NUMBER: _ClassVar[int]
     READ_INDEX_FIELD_NUMBER: _ClassVar[int]
     STAGE_RESTORE_FIELD_NUMBER: _ClassVar[int]
-    COMMIT_RESTORE_FIELD_NUMBER: _ClassVar[int]
-    ABORT_RESTORE_FIELD_NUMBER: _ClassVar[int]
-    READ_BYTES_FIELD_NUMBER: _ClassVar[int]
     id: int
     status: Status
     done: Done
@@ -181,14 +186,11 @@ class Reply(_message.Message):
     read_state: _checkpoint_service_pb2.ReadStateResponse
     list_tasks: ListTasksResponse
     list_variables: ListVariablesResponse
+    take_snapshot: _checkpoint_service_pb2.TakeSnapshotResponse
     write_shard: _checkpoint_service_pb2.WriteShardResponse
-    commit: _checkpoint_service_pb2.CommitResponse
     read_index: _checkpoint_service_pb2.ReadIndexResponse
     stage_restore: _checkpoint_service_pb2.StageRestoreResponse
-    commit_restore: _checkpoint_service_pb2.CommitRestoreResponse
-    abort_restore: _checkpoint_service_pb2.AbortRestoreResponse
-    read_bytes: _checkpoint_service_pb2.ReadBytesResponse
-    def __init__(self, id: _Optional[int] = ..., status: _Optional[_Union[Status, _Mapping]] = ..., done: _Optional[_Union[Done, _Mapping]] = ..., prepare_plan: _Optional[_Union[PreparePlanResponse, _Mapping]] = ..., save: _Optional[_Union[_checkpoint_service_pb2.SaveResponse, _Mapping]] = ..., read_state: _Optional[_Union[_checkpoint_service_pb2.ReadStateResponse, _Mapping]] = ..., list_tasks: _Optional[_Union[ListTasksResponse, _Mapping]] = ..., list_variables: _Optional[_Union[ListVariablesResponse, _Mapping]] = ..., write_shard: _Optional[_Union[_checkpoint_service_pb2.WriteShardResponse, _Mapping]] = ..., commit: _Optional[_Union[_checkpoint_service_pb2.CommitResponse, _Mapping]] = ..., read_index: _Optional[_Union[_checkpoint_service_pb2.ReadIndexResponse, _Mapping]] = ..., stage_restore: _Optional[_Union[_checkpoint_service_pb2.StageRestoreResponse, _Mapping]] = ..., commit_restore: _Optional[_Union[_checkpoint_service_pb2.CommitRestoreResponse, _Mapping]] = ..., abort_restore: _Optional[_Union[_checkpoint_service_pb2.AbortRestoreResponse, _Mapping]] = ..., read_bytes: _Optional[_Union[_checkpoint_service_pb2.ReadBytesResponse, _Mapping]] = ...) -> None: ...
+    def __init__(self, id: _Optional[int] = ..., status: _Optional[_Union[Status, _Mapping]] = ..., done: _Optional[_Union[Done, _Mapping]] = ..., prepare_plan: _Optional[_Union[PreparePlanResponse, _Mapping]] = ..., save: _Optional[_Union[_checkpoint_service_pb2.SaveResponse, _Mapping]] = ..., read_state: _Optional[_Union[_checkpoint_service_pb2.ReadStateResponse, _Mapping]] = ..., list_tasks: _Optional[_Union[ListTasksResponse, _Mapping]] = ..., list_variables: _Optional[_Union[ListVariablesResponse, _Mapping]] = ..., take_snapshot: _Optional[_Union[_checkpoint_service_pb2.TakeSnapshotResponse, _Mapping]] = ..., write_shard: _Optional[_Union[_checkpoint_service_pb2.WriteShardResponse, _Mapping]] = ..., read_index: _Optional[_Union[_checkpoint_service_pb2.ReadIndexResponse, _Mapping]] = ..., stage_restore: _Optional[_Union[_checkpoint_service_pb2.StageRestoreResponse, _Mapping]] = ...) -> None: ...
 
 class Acknowledge(_message.Message):
     __slots__ = ("ids",)
