@@ -1,0 +1,189 @@
+"""Real processes for tests: servers and client programs, all ended with the test that made them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import psutil
+
+START_S = 60.0
+
+
+def command_line(*arguments: str) -> list[str]:
+    """The `paramserve` command of this environment."""
+    return [str(Path(sys.executable).parent / "paramserve"), *arguments]
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class ServerProcess:
+    """One `paramserve serve`, listening on loopback, on port 0 unless told.
+
+    Its messages go to a file beside its checkpoints, so that no pipe can fill up.
+    """
+
+    def __init__(self, folder: Path, *options: str, port: int = 0) -> None:
+        self.folder = folder
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._options = options
+        self._port = port
+        self.start()
+
+    def start(self) -> None:
+        """Starts the process, anew if it has ended; returns when it is ready."""
+        self.log = self.folder / "stderr.log"
+        with self.log.open("ab") as messages:
+            self.process = subprocess.Popen(
+                command_line(
+                    "serve",
+                    "--listen",
+                    f"127.0.0.1:{self._port}",
+                    "--checkpoint-root",
+                    str(self.folder),
+                    *self._options,
+                ),
+                stdout=subprocess.PIPE,
+                stderr=messages,
+                text=True,
+            )
+        assert self.process.stdout is not None
+        self.target = self.process.stdout.readline().strip()
+        assert self.target.startswith("grpc://"), self.log.read_text()
+        self.address = self.target.removeprefix("grpc://")
+        self._port = int(self.address.rpartition(":")[2])
+
+    def kill(self) -> None:
+        """kill -9."""
+        self.process.kill()
+        self.process.wait()
+
+    def terminate(self) -> int:
+        """SIGTERM; answers the exit code."""
+        self.process.terminate()
+        return self.process.wait(timeout=START_S)
+
+    def restart(self) -> None:
+        """kill -9, then the same server again on the same port, with the same disk."""
+        self.kill()
+        self.close_pipe()
+        self.start()
+
+    def close_pipe(self) -> None:
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
+    def resources(self) -> tuple[int, int, int]:
+        """Memory in bytes, threads and open descriptors of the process."""
+        info = psutil.Process(self.process.pid)
+        return info.memory_info().rss, info.num_threads(), info.num_fds()
+
+    def end(self) -> None:
+        """Ends the process however it is."""
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        self.close_pipe()
+
+
+@contextlib.contextmanager
+def server(folder: Path, *options: str, port: int = 0) -> Iterator[ServerProcess]:
+    """A server for the length of the block."""
+    process = ServerProcess(folder, *options, port=port)
+    try:
+        yield process
+    finally:
+        process.end()
+
+
+@contextlib.contextmanager
+def parameter_servers(folder: Path, count: int, *options: str) -> Iterator[list[ServerProcess]]:
+    """`count` servers of one cluster, tasks of the job `ps`, each with a disk of its own."""
+    with contextlib.ExitStack() as stack:
+        yield [
+            stack.enter_context(
+                server(folder / f"ps{i}", "--job", "ps", "--task", str(i), *options)
+            )
+            for i in range(count)
+        ]
+
+
+class ProgramProcess:
+    """A Python program in a process of its own; what it prints can be read line by line."""
+
+    def __init__(
+        self,
+        program: str,
+        *arguments: str,
+        environment: Mapping[str, str] | None = None,
+        folder: Path | None = None,
+    ) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", textwrap.dedent(program), *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=folder,
+            env={**os.environ, **(environment or {})},
+        )
+
+    def line(self) -> str:
+        """The next line that the program prints; "" at its end."""
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().strip()
+
+    def say(self, text: str) -> None:
+        """Gives the program a line."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(text + "\n")
+        self.process.stdin.flush()
+
+    def interrupt(self) -> None:
+        """Ctrl-C."""
+        self.process.send_signal(signal.SIGINT)
+
+    def kill(self) -> None:
+        """kill -9."""
+        self.process.kill()
+        self.process.communicate()
+
+    def output(self, timeout_s: float = START_S) -> str:
+        """What the program still prints; it must end well."""
+        out, err = self.process.communicate(timeout=timeout_s)
+        assert self.process.returncode == 0, err
+        return out
+
+    def end(self) -> None:
+        """Ends the process however it is."""
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.communicate()
+
+
+@contextlib.contextmanager
+def programs(
+    program: str, each: Sequence[Sequence[str]], **options: Mapping[str, str]
+) -> Iterator[list[ProgramProcess]]:
+    """One process of `program` for each list of arguments."""
+    running: list[ProgramProcess] = []
+    try:
+        for arguments in each:
+            running.append(ProgramProcess(program, *arguments, **options))  # type: ignore[arg-type]
+        yield running
+    finally:
+        for process in running:
+            process.end()
