@@ -151,7 +151,7 @@ class WriteShardRequest(_message.Message):
     def __init__(self, save_id: _Optional[str] = ..., shard: _Optional[int] = ..., shard_count: _Optional[int] = ..., format: _Optional[_Union[CheckpointFormat, str]] = ...) -> None: ...
 
 class ShardTensor(_message.Message):
-    __slots__ = ("key", "dtype", "slice", "shape", "offset", "bytes", "checksums")
+    __slots__ = ("key", "dtype", "slice", "shape", "offset", "bytes", "checksums", "record")
     KEY_FIELD_NUMBER: _ClassVar[int]
     DTYPE_FIELD_NUMBER: _ClassVar[int]
     SLICE_FIELD_NUMBER: _ClassVar[int]
@@ -159,6 +159,7 @@ class ShardTensor(_message.Message):
     OFFSET_FIELD_NUMBER: _ClassVar[int]
     BYTES_FIELD_NUMBER: _ClassVar[int]
     CHECKSUMS_FIELD_NUMBER: _ClassVar[int]
+    RECORD_FIELD_NUMBER: _ClassVar[int]
     key: str
     dtype: _types_pb2.DataType
     slice: Slice
@@ -166,7 +167,8 @@ class ShardTensor(_message.Message):
     offset: int
     bytes: int
     checksums: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, key: _Optional[str] = ..., dtype: _Optional[_Union[_types_pb2.DataType, str]] = ..., slice: _Optional[_Union[Slice, _Mapping]] = ..., shape: _Optional[_Union[_tensor_shape_pb2.TensorShapeProto, _Mapping]] = ..., offset: _Optional[int] = ..., bytes: _Optional[int] = ..., checksums: _Optional[_Iterable[int]] = ...) -> None: ...
+    record: int
+    def __init__(self, key: _Optional[str] = ..., dtype: _Optional[_Union[_types_pb2.DataType, str]] = ..., slice: _Optional[_Union[Slice, _Mapping]] = ..., shape: _Optional[_Union[_tensor_shape_pb2.TensorShapeProto, _Mapping]] = ..., offset: _Optional[int] = ..., bytes: _Optional[int] = ..., checksums: _Optional[_Iterable[int]] = ..., record: _Optional[int] = ...) -> None: ...
 
 class WriteShardResponse(_message.Message):
     __slots__ = ("file", "bytes", "tensors", "header_bytes", "header_checksum", "chunk_bytes")
@@ -233,6 +235,12 @@ class ReadIndexRequest(_message.Message):
     PATH_FIELD_NUMBER: _ClassVar[int]
     path: str
     def __init__(self, path: _Optional[str] = ...) -> None: ...
+
+class TableIndex(_message.Message):
+    __slots__ = ("files",)
+    FILES_FIELD_NUMBER: _ClassVar[int]
+    files: _containers.RepeatedCompositeFieldContainer[WriteShardResponse]
+    def __init__(self, files: _Optional[_Iterable[_Union[WriteShardResponse, _Mapping]]] = ...) -> None: ...
 
 class ReadIndexResponse(_message.Message):
     __slots__ = ("index", "files", "format")
