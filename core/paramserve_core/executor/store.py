@@ -19,6 +19,7 @@ clock or another variable's reader while it holds a lock.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import sys
 import threading
@@ -292,6 +293,45 @@ class Update:
         for variable in reversed(self._locked):
             variable._lock.release()
         self._locked = ()
+
+
+def read_all(variables: Sequence[Variable]) -> list[Array]:
+    """Leases on the current values of several variables, all of one moment.
+
+    Raises:
+        FailedPreconditionError: one of them has no value yet.
+    """
+    with contextlib.ExitStack() as stack:
+        for variable in _in_order(variables):
+            stack.enter_context(variable._lock)
+        return [read_only(variable._value()) for variable in variables]
+
+
+def assign_all(values: Sequence[tuple[Variable, Array]]) -> None:
+    """Replaces the values of several variables, at one moment: all of them or none.
+
+    Args:
+        values: variables, each at most once, and their new values, of their types and of any
+            shape; the arrays are kept, so nobody else may write to them.
+
+    Raises:
+        ResourceExhaustedError: the store's memory limit; no variable was changed.
+    """
+    with contextlib.ExitStack() as stack:
+        for variable in _in_order([variable for variable, _ in values]):
+            stack.enter_context(variable._lock)
+        change_bytes = sum(value.nbytes - variable.nbytes for variable, value in values)
+        if values:
+            first = values[0][0]
+            first._budget.change(change_bytes, first.name)
+        for variable, value in values:
+            variable._array = value
+
+
+def _in_order(variables: Iterable[Variable]) -> list[Variable]:
+    """The variables, each once, in the order in which their locks are taken."""
+    distinct = {variable._serial: variable for variable in variables}
+    return [distinct[serial] for serial in sorted(distinct)]
 
 
 class VariableStore:
