@@ -49,16 +49,18 @@ class CheckpointEntry(_message.Message):
     def __init__(self, key: _Optional[str] = ..., node: _Optional[str] = ..., container: _Optional[str] = ..., shared_name: _Optional[str] = ..., slice: _Optional[_Union[Slice, _Mapping]] = ..., dtype: _Optional[_Union[_types_pb2.DataType, str]] = ..., reshape: bool = ..., shape: _Optional[_Union[_tensor_shape_pb2.TensorShapeProto, _Mapping]] = ...) -> None: ...
 
 class StateUpdate(_message.Message):
-    __slots__ = ("latest_filename", "all_paths", "all_timestamps", "delete_paths")
+    __slots__ = ("latest_filename", "all_paths", "all_timestamps", "delete_paths", "last_preserved_timestamp")
     LATEST_FILENAME_FIELD_NUMBER: _ClassVar[int]
     ALL_PATHS_FIELD_NUMBER: _ClassVar[int]
     ALL_TIMESTAMPS_FIELD_NUMBER: _ClassVar[int]
     DELETE_PATHS_FIELD_NUMBER: _ClassVar[int]
+    LAST_PRESERVED_TIMESTAMP_FIELD_NUMBER: _ClassVar[int]
     latest_filename: str
     all_paths: _containers.RepeatedScalarFieldContainer[str]
     all_timestamps: _containers.RepeatedScalarFieldContainer[float]
     delete_paths: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, latest_filename: _Optional[str] = ..., all_paths: _Optional[_Iterable[str]] = ..., all_timestamps: _Optional[_Iterable[float]] = ..., delete_paths: _Optional[_Iterable[str]] = ...) -> None: ...
+    last_preserved_timestamp: float
+    def __init__(self, latest_filename: _Optional[str] = ..., all_paths: _Optional[_Iterable[str]] = ..., all_timestamps: _Optional[_Iterable[float]] = ..., delete_paths: _Optional[_Iterable[str]] = ..., last_preserved_timestamp: _Optional[float] = ...) -> None: ...
 
 class SaveRequest(_message.Message):
     __slots__ = ("path", "entries", "format", "has_step", "step", "graph_hash", "state", "meta_graph_path", "meta_graph")
