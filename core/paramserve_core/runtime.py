@@ -108,10 +108,11 @@ class ThreadRuntime:
 
     Args:
         name: prefix of the names of its threads, as a debugger shows them.
-        max_workers: how wide the pool of `submit` may grow; work beyond that queues.
+        max_workers: how wide the pool of `submit` may grow; a thread that is idle is used before
+            a new one is made, and work beyond that queues.
     """
 
-    def __init__(self, name: str = "paramserve", max_workers: int = 64) -> None:
+    def __init__(self, name: str = "paramserve", max_workers: int = 1024) -> None:
         self._name = name
         self._max_workers = max_workers
         self._lock = threading.Lock()
