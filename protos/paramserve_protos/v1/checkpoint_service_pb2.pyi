@@ -227,10 +227,12 @@ class AdoptIndexRequest(_message.Message):
     def __init__(self, path: _Optional[str] = ..., index: _Optional[bytes] = ...) -> None: ...
 
 class AbortSaveRequest(_message.Message):
-    __slots__ = ("save_id",)
+    __slots__ = ("save_id", "keep_files")
     SAVE_ID_FIELD_NUMBER: _ClassVar[int]
+    KEEP_FILES_FIELD_NUMBER: _ClassVar[int]
     save_id: str
-    def __init__(self, save_id: _Optional[str] = ...) -> None: ...
+    keep_files: bool
+    def __init__(self, save_id: _Optional[str] = ..., keep_files: bool = ...) -> None: ...
 
 class ReadIndexRequest(_message.Message):
     __slots__ = ("path",)
