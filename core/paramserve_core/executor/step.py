@@ -1,12 +1,10 @@
 """One running step, as kernels see it.
 
-Thread rule: a step may run stages on several threads; what is here is either immutable or has a
-lock of its own.
+Thread rule: a step may run stages on several threads; what is here is immutable, has a lock of its
+own, or is a flag that only ever goes up.
 """
 
 from __future__ import annotations
-
-import threading
 
 import numpy as np
 
@@ -17,14 +15,19 @@ from paramserve_core.kernels.registry import KernelNode
 
 
 class StepContext:
-    """The session's state that a kernel may use, and the step's cancellation."""
+    """The session's state that a kernel may use, and the step's cancellation.
 
-    __slots__ = ("_cancelled", "_random", "store")
+    Attributes:
+        store: the variables of the task.
+        is_cancelled: whether `cancel` was called.
+    """
+
+    __slots__ = ("_random", "is_cancelled", "store")
 
     def __init__(self, store: VariableStore, random: RandomStreams) -> None:
         self.store = store
         self._random = random
-        self._cancelled = threading.Event()
+        self.is_cancelled = False
 
     def random_stream(self, node: KernelNode) -> np.random.Generator:
         """The random stream of `node` in this session; each use advances it."""
@@ -32,14 +35,9 @@ class StepContext:
 
     def cancel(self) -> None:
         """Makes the step end at its next node; may be called from any thread."""
-        self._cancelled.set()
-
-    @property
-    def is_cancelled(self) -> bool:
-        """Whether `cancel` was called."""
-        return self._cancelled.is_set()
+        self.is_cancelled = True
 
     def check_cancelled(self) -> None:
         """Raises CancelledError after `cancel`; a kernel that takes long calls it now and then."""
-        if self._cancelled.is_set():
+        if self.is_cancelled:
             raise CancelledError(None, None, "the step was cancelled")
