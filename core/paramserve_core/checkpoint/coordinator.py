@@ -1,0 +1,379 @@
+"""Saves and restores over several tasks: what a master asks of whom, and when.
+
+A save holds each phase on all tasks before the next on any (`checkpoint_service.proto`), so that
+at every moment either the old checkpoint or the new one is whole. A failure before the first
+commit call takes everything back; one after it leaves a checkpoint that is committed on some
+tasks, which counts as committed, because its files are all durable: `choose` finds it, and the
+next save in the directory gives the other tasks its index.
+
+A restore stages on all tasks, moves bytes between tasks where one lacks a file, and commits on all
+once all have everything.
+
+Thread rule: every function may be called from any thread and blocks until it is done.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Protocol, TypeVar
+
+from google.protobuf.message import Message
+from numpy.typing import NDArray
+
+from paramserve_core.checkpoint.finding import Found, choose, not_found
+from paramserve_core.checkpoint.index import Layout, encode_index
+from paramserve_core.checkpoint.merging import merge_shards
+from paramserve_core.checkpoint.tf_bundle import encode_bundle_index
+from paramserve_core.errors import (
+    AbortedError,
+    InvalidArgumentError,
+    NotFoundError,
+    OpError,
+    UnavailableError,
+)
+from paramserve_protos.v1 import checkpoint_service_pb2 as messages
+from paramserve_protos.v1.checkpoint_state_pb2 import CheckpointState
+
+T = TypeVar("T")
+Array = NDArray[Any]
+Placement = Callable[[messages.CheckpointEntry], str]
+Parallel = Callable[[Sequence[Callable[[], Any]]], list[Any]]
+
+
+class CheckpointTask(Protocol):
+    """A task that can be asked."""
+
+    def call(self, request: Message, tensors: Sequence[Array] = ()) -> tuple[Any, list[Array]]:
+        """Sends a request and blocks until it is answered."""
+
+
+_WRITER: Final = f"paramserve {importlib.metadata.version('paramserve')}"
+
+
+def save(
+    tasks: Mapping[str, CheckpointTask],
+    request: messages.SaveRequest,
+    placement: Placement,
+    parallel: Parallel,
+) -> messages.SaveResponse:
+    """Saves variables; returns when the checkpoint is durable and old ones are deleted.
+
+    Args:
+        tasks: every task of the session, by name.
+        request: what to save, and where.
+        placement: the task that an entry's variable is on.
+        parallel: calls functions side by side and answers their results in order; raises the
+            first error once all have ended.
+
+    Raises:
+        OpError: the checkpoint was not written; earlier ones are untouched.
+    """
+    if not request.entries:
+        raise InvalidArgumentError(None, None, "there are no variables to save")
+    return _Save(tasks, request, placement, parallel).run()
+
+
+def restore(
+    tasks: Mapping[str, CheckpointTask],
+    request: messages.RestoreRequest,
+    placement: Placement,
+    parallel: Parallel,
+) -> None:
+    """Restores variables from whatever tasks' disks have the checkpoint; see `save`.
+
+    Raises:
+        NotFoundError: there is no such checkpoint, or a key is not in it.
+        OpError: no variable was changed.
+    """
+    _Restore(tasks, request, placement, parallel).run()
+
+
+def read_state(
+    tasks: Mapping[str, CheckpointTask], request: messages.ReadStateRequest, parallel: Parallel
+) -> messages.ReadStateResponse:
+    """The state file of a directory, from the task where it names the newest checkpoint."""
+    answers = _ask_all(tasks, request, (), parallel)
+
+    def newest(answer: messages.ReadStateResponse) -> tuple[bool, float]:
+        state = CheckpointState.FromString(answer.state)
+        return bool(answer.state), max(state.all_model_checkpoint_timestamps, default=0.0)
+
+    return max(answers.values(), key=newest, default=messages.ReadStateResponse())
+
+
+class _Conversation:
+    """What saves and restores have in common: entries by task, and calls to tasks."""
+
+    def __init__(
+        self,
+        tasks: Mapping[str, CheckpointTask],
+        entries: Sequence[messages.CheckpointEntry],
+        placement: Placement,
+        parallel: Parallel,
+    ) -> None:
+        self.tasks = tasks
+        self.entries: dict[str, list[messages.CheckpointEntry]] = {}
+        for entry in entries:
+            name = placement(entry)
+            if name not in tasks:
+                raise InvalidArgumentError(
+                    None, None, f"{entry.node} is on {name}, which is no task of this session"
+                )
+            self.entries.setdefault(name, []).append(entry)
+        self.parallel = parallel
+
+    def ask(self, requests: Mapping[str, Message]) -> dict[str, Any]:
+        """Asks tasks side by side; the responses by task."""
+        answers = self.parallel([_asking(self.tasks[n], r) for n, r in requests.items()])
+        return dict(zip(requests, answers, strict=True))
+
+    def ask_quietly(self, names: Sequence[str], request: Message) -> None:
+        """Asks tasks whose answer does not matter any more."""
+        self.parallel([_trying(self.tasks[name], request) for name in names])
+
+
+class _Save(_Conversation):
+    """One save."""
+
+    def __init__(
+        self,
+        tasks: Mapping[str, CheckpointTask],
+        request: messages.SaveRequest,
+        placement: Placement,
+        parallel: Parallel,
+    ) -> None:
+        super().__init__(tasks, request.entries, placement, parallel)
+        self.request = request
+        self.save_id = uuid.uuid4().hex[:16]
+        self.layout = Layout(request.format)
+
+    def run(self) -> messages.SaveResponse:
+        try:
+            generation, unfinished = self._take()
+            written = self._write()
+            total_bytes = self._prepare(written, generation)
+        except BaseException:
+            abort = messages.AbortSaveRequest(save_id=self.save_id)
+            self.ask_quietly(list(self.entries), abort)
+            raise
+        try:
+            self.ask(dict.fromkeys(self.entries, messages.CommitRequest(save_id=self.save_id)))
+        except BaseException:
+            abort = messages.AbortSaveRequest(save_id=self.save_id, keep_files=True)
+            self.ask_quietly(list(self.entries), abort)
+            raise
+        self._finish(unfinished)
+        return messages.SaveResponse(path=self.request.path, bytes=total_bytes)
+
+    def _take(self) -> tuple[int, dict[tuple[str, str], list[str]]]:
+        """Snapshots; answers the path's generation, and the tasks of each unfinished save."""
+        answers = self.ask(
+            {
+                name: messages.TakeSnapshotRequest(
+                    save_id=self.save_id, entries=entries, path=self.request.path
+                )
+                for name, entries in self.entries.items()
+            }
+        )
+        unfinished: dict[tuple[str, str], list[str]] = {}
+        for name, answer in answers.items():
+            for left in answer.unfinished:
+                unfinished.setdefault((left.name, left.save_id), []).append(name)
+        generation = max(answer.generation for answer in answers.values())
+        return max(generation, self._generation_elsewhere()), unfinished
+
+    def _generation_elsewhere(self) -> int:
+        """The path's generation on the tasks that take no part, as far as they can be asked."""
+        others = {name: task for name, task in self.tasks.items() if name not in self.entries}
+        if not others:
+            return 0
+        read = messages.ReadIndexRequest(path=self.request.path)
+        try:
+            found = choose(_ask_all(others, read, (), self.parallel), self.request.path)
+        except OpError:
+            return 0
+        return 0 if found is None else found.index.generation
+
+    def _write(self) -> list[messages.WriteShardResponse]:
+        requests = {
+            name: messages.WriteShardRequest(
+                save_id=self.save_id,
+                shard=shard,
+                shard_count=len(self.entries),
+                format=self.request.format,
+            )
+            for shard, name in enumerate(self.entries)
+        }
+        return list(self.ask(requests).values())
+
+    def _prepare(self, written: Sequence[messages.WriteShardResponse], generation: int) -> int:
+        request = self.request
+        index = merge_shards(
+            self.layout,
+            written,
+            save_id=self.save_id,
+            generation=generation + 1,
+            step=request.step if request.has_step else None,
+            graph_hash=request.graph_hash.hex(),
+            meta_graph=request.meta_graph_path.rpartition("/")[2],
+            writer=_WRITER,
+        )
+        is_bundle = self.layout is Layout.TENSORFLOW_V2
+        prepare = messages.PrepareCommitRequest(
+            save_id=self.save_id,
+            index=encode_bundle_index(index) if is_bundle else encode_index(index),
+            meta_graph_path=request.meta_graph_path,
+            meta_graph=request.meta_graph,
+        )
+        self.ask(dict.fromkeys(self.entries, prepare))
+        return index.total_bytes
+
+    def _finish(self, unfinished: Mapping[tuple[str, str], Sequence[str]]) -> None:
+        finish = messages.FinishSaveRequest(
+            save_id=self.save_id, path=self.request.path, state=self.request.state
+        )
+        for (name, save_id), holders in unfinished.items():
+            if self._settle(name, save_id, holders):
+                finish.abandoned.add(name=name, save_id=save_id)
+        self.ask(dict.fromkeys(self.entries, finish))
+        self.ask_quietly([name for name in self.tasks if name not in self.entries], finish)
+
+    def _settle(self, name: str, save_id: str, holders: Sequence[str]) -> bool:
+        """Finds out what became of a save that did not end; answers whether it can be deleted.
+
+        Where it is the checkpoint that counts at its path, those who lack its index get it.
+        """
+        path = self.request.path.rpartition("/")[0]
+        path = f"{path}/{name}" if path or self.request.path.startswith("/") else name
+        if path == self.request.path:
+            return True  # The save that just ended replaced it.
+        try:
+            answers = self.ask(dict.fromkeys(self.tasks, messages.ReadIndexRequest(path=path)))
+            found = choose(answers, path)
+        except OpError:
+            return False  # Not everybody could be asked: it stays until the next save.
+        if found is None or found.index.layout is not Layout.SAFETENSORS:
+            return True
+        if found.missing_files:
+            return False
+        holds = {task for held in found.holders.values() for task in held}
+        adopt = messages.AdoptIndexRequest(path=path, index=found.content)
+        lacking = [task for task in holds if answers[task].index != found.content]
+        try:
+            self.ask(dict.fromkeys(lacking, adopt))
+        except OpError:
+            return False
+        return found.index.save_id != save_id
+
+
+class _Restore(_Conversation):
+    """One restore."""
+
+    def __init__(
+        self,
+        tasks: Mapping[str, CheckpointTask],
+        request: messages.RestoreRequest,
+        placement: Placement,
+        parallel: Parallel,
+    ) -> None:
+        super().__init__(tasks, request.entries, placement, parallel)
+        self.path = request.path
+        self.restore_id = uuid.uuid4().hex[:16]
+
+    def run(self) -> None:
+        found = self._find()
+        try:
+            missing = self._stage(found)
+            self.parallel([self._supplying(name, found, m) for name, m in missing.items()])
+        except BaseException:
+            abort = messages.AbortRestoreRequest(restore_id=self.restore_id)
+            self.ask_quietly(list(self.entries), abort)
+            raise
+        commit = messages.CommitRestoreRequest(restore_id=self.restore_id)
+        self.ask(dict.fromkeys(self.entries, commit))
+
+    def _find(self) -> Found:
+        request = messages.ReadIndexRequest(path=self.path)
+        answers = _ask_all(self.tasks, request, tuple(self.entries), self.parallel)
+        found = choose(answers, self.path)
+        if found is None:
+            raise not_found(self.path)
+        return found
+
+    def _stage(self, found: Found) -> dict[str, Sequence[messages.ByteRange]]:
+        answers = self.ask(
+            {
+                name: messages.StageRestoreRequest(
+                    restore_id=self.restore_id,
+                    path=self.path,
+                    entries=entries,
+                    index=found.content,
+                    format=found.index.layout.value,
+                )
+                for name, entries in self.entries.items()
+            }
+        )
+        return {name: answer.missing for name, answer in answers.items() if answer.missing}
+
+    def _supplying(
+        self, name: str, found: Found, missing: Sequence[messages.ByteRange]
+    ) -> Callable[[], None]:
+        def supply() -> None:
+            for wanted in missing:
+                holders = found.holders.get(wanted.file)
+                if not holders:
+                    raise NotFoundError(
+                        None,
+                        None,
+                        f"{wanted.file}, a file of the checkpoint {self.path!r}, is on no task's "
+                        "disk; start the task that has it, or restore another checkpoint",
+                    )
+                read = messages.ReadBytesRequest(path=self.path, range=wanted)
+                _, tensors = self.tasks[holders[0]].call(read)
+                given = messages.SupplyBytesRequest(restore_id=self.restore_id, range=wanted)
+                self.tasks[name].call(given, tensors)
+
+        return supply
+
+
+def _ask_all(
+    tasks: Mapping[str, CheckpointTask],
+    request: Message,
+    needed: Sequence[str],
+    parallel: Parallel,
+) -> dict[str, Any]:
+    """Asks every task; those that are not needed may be out of reach."""
+    unreachable: dict[str, OpError] = {}
+
+    def asking(name: str) -> Callable[[], Any]:
+        def ask() -> Any:
+            try:
+                return tasks[name].call(request)[0]
+            except (UnavailableError, AbortedError) as error:
+                if name in needed:
+                    raise
+                unreachable[name] = error
+                return None
+
+        return ask
+
+    answers = parallel([asking(name) for name in tasks])
+    if unreachable and len(unreachable) == len(tasks):
+        raise min(unreachable.items())[1]
+    return {n: a for n, a in zip(tasks, answers, strict=True) if n not in unreachable}
+
+
+def _asking(task: CheckpointTask, request: Message) -> Callable[[], Any]:
+    return lambda: task.call(request)[0]
+
+
+def _trying(task: CheckpointTask, request: Message) -> Callable[[], None]:
+    def ask() -> None:
+        try:
+            task.call(request)
+        except OpError:
+            return
+
+    return ask

@@ -1,0 +1,307 @@
+"""What a checkpoint consists of: tensors, the ranges of files that hold them, checksums.
+
+`Index` is the same for every format; this module also reads and writes the own format's index
+file, which `docs/checkpoint-format.md` specifies. The other formats are in `tf_bundle` and
+`tf_v1`.
+
+Thread rule: immutable objects and pure functions.
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+import math
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from paramserve_core import dtypes
+from paramserve_core.checkpoint.json_fields import Fields, MalformedError, parse_object
+from paramserve_core.checkpoint.places import SavedFile, file_name
+from paramserve_core.checkpoint.slices import Box, cover
+from paramserve_core.dtypes import DType, as_dtype
+from paramserve_core.errors import InvalidArgumentError
+from paramserve_protos.v1 import checkpoint_service_pb2 as messages
+
+FORMAT_VERSION: Final = 1
+CHUNK_BYTES: Final = 4 << 20
+"""Bytes of a tensor under one checksum."""
+MAX_INDEX_BYTES: Final = 1 << 30
+
+_NO_CHECKSUM: Final = "00000000"
+
+
+class Layout(enum.IntEnum):
+    """The formats, numbered as in messages."""
+
+    SAFETENSORS = messages.CHECKPOINT_FORMAT_SAFETENSORS
+    TENSORFLOW_V1 = messages.CHECKPOINT_FORMAT_TENSORFLOW_V1
+    TENSORFLOW_V2 = messages.CHECKPOINT_FORMAT_TENSORFLOW_V2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A rectangular part of a tensor and where it is stored.
+
+    Attributes:
+        box: which part.
+        file: the file's name.
+        offset: where in the file, in bytes.
+        nbytes: how many bytes.
+        checksums: one for each `chunk_bytes` of them.
+        chunk_bytes: how many bytes one checksum is of.
+        record: in a table of records, which one of the block at `offset`.
+    """
+
+    box: Box
+    file: str
+    offset: int
+    nbytes: int
+    checksums: tuple[int, ...]
+    chunk_bytes: int
+    record: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTensor:
+    """A tensor in a checkpoint."""
+
+    dtype: DType
+    shape: tuple[int, ...]
+    parts: tuple[Part, ...]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it takes in files."""
+        return sum(part.nbytes for part in self.parts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredFile:
+    """A file of a checkpoint: its size, and its header's size and checksum.
+
+    The size is None where the format does not tell it; a file may have no header (0 bytes).
+    """
+
+    nbytes: int | None
+    header_bytes: int = 0
+    header_checksum: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Index:
+    """A checkpoint's contents."""
+
+    layout: Layout
+    tensors: Mapping[str, StoredTensor]
+    files: Mapping[str, StoredFile]
+    save_id: str = ""
+    generation: int = 0
+    step: int | None = None
+    graph_hash: str = ""
+    meta_graph: str = ""
+    writer: str = ""
+
+    @property
+    def total_bytes(self) -> int:
+        """Bytes of all tensors."""
+        return sum(tensor.nbytes for tensor in self.tensors.values())
+
+
+def chunk_count(nbytes: int, chunk_bytes: int) -> int:
+    """How many checksums so many bytes have."""
+    return -(-nbytes // chunk_bytes)
+
+
+def stored_name(key: str, part: Part, shape: tuple[int, ...]) -> str:
+    """The name of a part in its safetensors file."""
+    return key if part.box.is_whole(shape) else f"{key}{part.box}"
+
+
+def encode_index(index: Index) -> bytes:
+    """The content of an index file."""
+    metadata: dict[str, object] = {
+        "total_size": index.total_bytes,
+        "format": "paramserve",
+        "format_version": FORMAT_VERSION,
+        "writer": index.writer,
+        "save_id": index.save_id,
+        "generation": index.generation,
+        "chunk_bytes": CHUNK_BYTES,
+    }
+    if index.step is not None:
+        metadata["step"] = index.step
+    if index.graph_hash:
+        metadata["graph_hash"] = index.graph_hash
+    if index.meta_graph:
+        metadata["meta_graph"] = index.meta_graph
+    weight_map: dict[str, str] = {}
+    tensors: dict[str, object] = {}
+    for key, tensor in index.tensors.items():
+        parts = []
+        for part in tensor.parts:
+            weight_map[stored_name(key, part, tensor.shape)] = part.file
+            members: dict[str, object] = {
+                "file": part.file,
+                "offset": part.offset,
+                "bytes": part.nbytes,
+                "checksums": [f"{c:08x}" for c in part.checksums],
+            }
+            if not part.box.is_whole(tensor.shape):
+                members |= {"begin": part.box.begin, "shape": part.box.shape}
+            parts.append(members)
+        tensors[key] = {"dtype": tensor.dtype.name, "shape": tensor.shape, "parts": parts}
+    files = {
+        name: {
+            "bytes": file.nbytes,
+            "header_bytes": file.header_bytes,
+            "header_checksum": f"{file.header_checksum:08x}",
+        }
+        for name, file in index.files.items()
+    }
+    members = {
+        "metadata": metadata,
+        "weight_map": weight_map,
+        "tensors": tensors,
+        "files": files,
+        "checksum": _NO_CHECKSUM,
+    }
+    text = json.dumps(members, ensure_ascii=False, indent=1).encode()
+    body = text[: -len(_tail(0))]
+    return body + _tail(zlib.crc32(body))
+
+
+def _tail(checksum: int) -> bytes:
+    return f'"{checksum:08x}"\n}}'.encode()
+
+
+def decode_index(content: bytes) -> Index:
+    """Reads an index file.
+
+    Raises:
+        MalformedError: it is damaged, or not what the format says.
+    """
+    tail = _tail(0)
+    body = content[: -len(tail)]
+    if content[len(body) :] != _tail(zlib.crc32(body)):
+        raise MalformedError("its checksum does not match: it is damaged, or was edited")
+    root = parse_object(content)
+    root.only("metadata", "weight_map", "tensors", "files", "checksum")
+    metadata = root.fields("metadata")
+    if metadata.text("format") != "paramserve":
+        raise MalformedError("its format is not 'paramserve'")
+    metadata.integer("format_version", 1, FORMAT_VERSION)
+    save_id = metadata.text("save_id")
+    chunk_bytes = metadata.integer("chunk_bytes", 1)
+    files = _files(root.fields("files"), save_id)
+    return Index(
+        layout=Layout.SAFETENSORS,
+        tensors=_tensors(root.fields("tensors"), files, chunk_bytes),
+        files=files,
+        save_id=save_id,
+        generation=metadata.integer("generation", 1),
+        step=metadata.integer("step", -1 << 63) if "step" in metadata else None,
+        graph_hash=metadata.text("graph_hash") if "graph_hash" in metadata else "",
+        meta_graph=_file(metadata.text("meta_graph")) if "meta_graph" in metadata else "",
+        writer=metadata.text("writer"),
+    )
+
+
+def _files(members: Fields, save_id: str) -> dict[str, StoredFile]:
+    files = {}
+    for name in members:
+        saved = SavedFile.parse(_file(name))
+        if saved is None or saved.save_id != save_id:
+            raise MalformedError(f"the file {name!r:.100} is of another save")
+        fields = members.fields(name)
+        fields.only("bytes", "header_bytes", "header_checksum")
+        nbytes = fields.integer("bytes")
+        files[name] = StoredFile(
+            nbytes=nbytes,
+            header_bytes=fields.integer("header_bytes", maximum=nbytes),
+            header_checksum=fields.checksum("header_checksum"),
+        )
+    return files
+
+
+def _file(name: str) -> str:
+    try:
+        return file_name(name, "file of a checkpoint")
+    except InvalidArgumentError as error:
+        raise MalformedError(error.message) from None
+
+
+def _tensors(
+    members: Fields, files: Mapping[str, StoredFile], chunk_bytes: int
+) -> dict[str, StoredTensor]:
+    tensors = {}
+    for key in members:
+        fields = members.fields(key)
+        fields.only("dtype", "shape", "parts")
+        try:
+            dtype = as_dtype(fields.text("dtype"))
+        except TypeError as error:
+            raise MalformedError(f"{key!r:.100}: {error}") from None
+        shape = fields.integers("shape")
+        parts = tuple(
+            _part(key, part, files, chunk_bytes, dtype, shape) for part in fields.objects("parts")
+        )
+        if dtype.is_ref or not cover([part.box for part in parts], shape):
+            raise MalformedError(f"the parts of {key!r:.100} are not the whole tensor")
+        tensors[key] = StoredTensor(dtype, shape, parts)
+    return tensors
+
+
+def _part(
+    key: str,
+    fields: Fields,
+    files: Mapping[str, StoredFile],
+    chunk_bytes: int,
+    dtype: DType,
+    shape: tuple[int, ...],
+) -> Part:
+    fields.only("file", "offset", "bytes", "checksums", "begin", "shape")
+    box = Box.whole(shape)
+    if "begin" in fields:
+        box = Box(fields.integers("begin"), fields.integers("shape"))
+        if not box.fits(shape):
+            raise MalformedError(f"a part of {key!r:.100} lies outside of it")
+    nbytes = fields.integer("bytes")
+    part = Part(
+        box=box,
+        file=fields.text("file"),
+        offset=fields.integer("offset"),
+        nbytes=nbytes,
+        checksums=fields.checksums("checksums", chunk_count(nbytes, chunk_bytes)),
+        chunk_bytes=chunk_bytes,
+    )
+    check_part(key, part, files, dtype)
+    return part
+
+
+def check_part(
+    key: str, part: Part, files: Mapping[str, StoredFile], dtype: DType, string_bytes: int = 4
+) -> None:
+    """Refuses a part whose range of bytes cannot be right.
+
+    Args:
+        key: the tensor's name, for errors.
+        part: the part.
+        files: the checkpoint's files.
+        dtype: the tensor's type.
+        string_bytes: the least that an element of a string tensor takes.
+
+    Raises:
+        MalformedError: it is not within its file, or not as long as its elements.
+    """
+    file = files.get(part.file)
+    if file is None:
+        raise MalformedError(f"{key!r:.100} is in the file {part.file!r:.100}, which is not listed")
+    end = part.offset + part.nbytes
+    if part.offset < file.header_bytes or (file.nbytes is not None and end > file.nbytes):
+        raise MalformedError(f"{key!r:.100} is not within the file {part.file!r:.100}")
+    wanted = math.prod(part.box.shape) * (dtype.size or string_bytes)
+    if part.nbytes < wanted or (dtype is not dtypes.string and part.nbytes > wanted):
+        raise MalformedError(f"{key!r:.100} has {part.nbytes} bytes, its elements take {wanted}")

@@ -1,0 +1,121 @@
+"""One index of what the tasks wrote.
+
+Thread rule: pure functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from paramserve_core.checkpoint.index import (
+    Index,
+    Layout,
+    Part,
+    StoredFile,
+    StoredTensor,
+    stored_name,
+)
+from paramserve_core.checkpoint.slices import Box, box_of_slice, cover
+from paramserve_core.dtypes import as_dtype
+from paramserve_core.errors import InvalidArgumentError
+from paramserve_protos.v1 import checkpoint_service_pb2 as messages
+
+
+def merge_shards(
+    layout: Layout,
+    shards: Sequence[messages.WriteShardResponse],
+    *,
+    save_id: str = "",
+    generation: int = 0,
+    step: int | None = None,
+    graph_hash: str = "",
+    meta_graph: str = "",
+    writer: str = "",
+) -> Index:
+    """The index of a checkpoint of which each task describes its file.
+
+    Raises:
+        InvalidArgumentError: two tasks have the same tensor or overlapping parts of it, disagree
+            about its type or shape, or the parts do not make a whole.
+    """
+    found: dict[str, StoredTensor] = {}
+    for shard in shards:
+        for message in shard.tensors:
+            _add(found, shard, message)
+    tensors = {key: found[key] for key in sorted(found)}
+    for key, tensor in tensors.items():
+        if not cover([part.box for part in tensor.parts], tensor.shape):
+            boxes = ", ".join(str(part.box) for part in tensor.parts)
+            raise InvalidArgumentError(
+                None,
+                None,
+                f"{key}: the variables of this name hold {boxes} of a tensor of shape "
+                f"{list(tensor.shape)}; they must make it up without overlap: give variables that "
+                "are not parts of one tensor different names with Saver({...})",
+            )
+    if layout is Layout.SAFETENSORS:
+        _check_names(tensors.items())
+    return Index(
+        layout=layout,
+        tensors=tensors,
+        files={
+            shard.file: StoredFile(
+                nbytes=shard.bytes,
+                header_bytes=shard.header_bytes,
+                header_checksum=shard.header_checksum,
+            )
+            for shard in shards
+        },
+        save_id=save_id,
+        generation=generation,
+        step=step,
+        graph_hash=graph_hash,
+        meta_graph=meta_graph,
+        writer=writer,
+    )
+
+
+def _add(
+    found: dict[str, StoredTensor],
+    shard: messages.WriteShardResponse,
+    message: messages.ShardTensor,
+) -> None:
+    key = message.key
+    try:
+        dtype = as_dtype(int(message.dtype))
+    except TypeError as error:
+        raise InvalidArgumentError(None, None, f"{key}: {error}") from None
+    shape = tuple(dim.size for dim in message.shape.dim)
+    part = Part(
+        box=box_of_slice(message.slice) if message.HasField("slice") else Box.whole(shape),
+        file=shard.file,
+        offset=message.offset,
+        nbytes=message.bytes,
+        checksums=tuple(message.checksums),
+        chunk_bytes=shard.chunk_bytes,
+        record=message.record,
+    )
+    earlier = found.get(key)
+    if earlier is None:
+        found[key] = StoredTensor(dtype, shape, (part,))
+        return
+    if (earlier.dtype, earlier.shape) != (dtype, shape):
+        raise InvalidArgumentError(
+            None,
+            None,
+            f"{key}: two variables of this name differ: {earlier.dtype.name} "
+            f"{list(earlier.shape)} and {dtype.name} {list(shape)}; rename one with Saver({{...}})",
+        )
+    found[key] = StoredTensor(dtype, shape, (*earlier.parts, part))
+
+
+def _check_names(tensors: Iterable[tuple[str, StoredTensor]]) -> None:
+    names: set[str] = set()
+    for key, tensor in tensors:
+        for part in tensor.parts:
+            name = stored_name(key, part, tensor.shape)
+            if name in names:
+                raise InvalidArgumentError(
+                    None, None, f"two variables would be saved under the name {name!r}; rename one"
+                )
+            names.add(name)

@@ -1,0 +1,232 @@
+"""Which checkpoints a directory keeps: the state file, and deleting the others.
+
+The state file is a `CheckpointState` in text form, as TensorFlow writes it. Paths below its own
+directory are written relative to it, so that the directory can be moved. It is replaced as a
+whole. A file of its name that is something else is left alone.
+
+Deleting a checkpoint begins with its index: from then on the rest is a leftover, whatever happens.
+
+Thread rule: may be called from any thread; two updates of one directory at a time leave the state
+of one of them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from google.protobuf import text_format
+
+from paramserve_core.checkpoint.disk import Disk, read_whole, write_new
+from paramserve_core.checkpoint.index import MAX_INDEX_BYTES, Index, decode_index
+from paramserve_core.checkpoint.json_fields import MalformedError
+from paramserve_core.checkpoint.places import (
+    CheckpointPlace,
+    Places,
+    SavedFile,
+    file_name,
+)
+from paramserve_core.checkpoint.tf_v1 import is_table
+from paramserve_core.errors import DataLossError, FailedPreconditionError, InvalidArgumentError
+from paramserve_protos.v1 import checkpoint_service_pb2 as messages
+from paramserve_protos.v1.checkpoint_state_pb2 import CheckpointState
+
+DEFAULT_STATE_FILE: Final = "checkpoint"
+_MAX_STATE_BYTES: Final = 64 << 20
+
+
+def read_state(disk: Disk, directory: Path, latest_filename: str = "") -> CheckpointState | None:
+    """What a directory's state file says; None if there is none.
+
+    Raises:
+        FailedPreconditionError: the file is something else.
+    """
+    path = directory / file_name(latest_filename or DEFAULT_STATE_FILE, "name of a state file")
+    try:
+        content = read_whole(disk, path, _MAX_STATE_BYTES)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    state = CheckpointState()
+    try:
+        text_format.Parse(content.decode(), state)
+    except (text_format.ParseError, UnicodeDecodeError) as error:
+        raise FailedPreconditionError(
+            None,
+            None,
+            f"{path} is no state file of checkpoints ({error}); move it away, or give "
+            "latest_filename another name",
+        ) from None
+    return state
+
+
+def write_state(
+    disk: Disk,
+    places: Places,
+    place: CheckpointPlace,
+    update: messages.StateUpdate,
+    temporary: Path,
+) -> None:
+    """Makes the state file of a checkpoint's directory name it as the newest.
+
+    Args:
+        disk: the file system.
+        places: where the update's paths may be.
+        place: the newest checkpoint.
+        update: the kept checkpoints.
+        temporary: where to write first, in the same directory.
+
+    Raises:
+        InvalidArgumentError: a malformed path or name.
+        FailedPreconditionError: the file is there and is something else.
+        OSError: the disk refused; the old file is whole.
+    """
+    path = place.directory / file_name(
+        update.latest_filename or DEFAULT_STATE_FILE, "name of a state file"
+    )
+    old = read_state(disk, place.directory, path.name)
+    kept = dict.fromkeys(_relative(places, p, place.directory) for p in update.all_paths)
+    times = list(update.all_timestamps)
+    if times and len(times) != len(kept):
+        raise InvalidArgumentError(
+            None, None, f"{len(kept)} kept checkpoints cannot have {len(times)} times"
+        )
+    if place.name not in kept:
+        kept[place.name] = None
+        times = []
+    state = CheckpointState(
+        model_checkpoint_path=place.name,
+        all_model_checkpoint_paths=kept,
+        all_model_checkpoint_timestamps=times,
+        last_preserved_timestamp=update.last_preserved_timestamp
+        or (old.last_preserved_timestamp if old is not None else 0.0),
+    )
+    content = text_format.MessageToString(state, as_utf8=True).encode()
+    replace_file(disk, path, content, temporary)
+
+
+def replace_file(disk: Disk, path: Path, content: bytes, temporary: Path) -> None:
+    """Replaces a file as a whole, durably."""
+    disk.remove(temporary)
+    write_new(disk, temporary, content).close()
+    disk.rename(temporary, path)
+    disk.sync_directory(path.parent)
+
+
+def delete_checkpoint(disk: Disk, place: CheckpointPlace) -> None:
+    """Deletes every file of a checkpoint, of whatever format, that is on this disk.
+
+    Files that another save to the same path is writing now are left to it.
+    """
+    meta_graph = _meta_graph(disk, place)
+    has_bundle = is_table(disk, place.bundle_index)
+    if disk.remove(place.index) | (has_bundle and disk.remove(place.bundle_index)):
+        disk.sync_directory(place.directory)
+    for name in _names(disk, place.directory):
+        path = place.directory / name
+        saved = SavedFile.parse(name)
+        if saved is not None:
+            is_of_it = saved.name == place.name and not disk.is_in_use(path)
+        else:
+            is_of_it = place.is_shard(name) and (_is_bundle(name) or is_table(disk, path))
+        if is_of_it:
+            disk.remove(path)
+    disk.remove(place.directory / meta_graph)
+
+
+def delete_other_saves(
+    disk: Disk, place: CheckpointPlace, save_id: str, keep: frozenset[str]
+) -> None:
+    """Deletes what earlier saves to a path left, once a later one is committed.
+
+    Args:
+        disk: the file system.
+        place: the checkpoint.
+        save_id: the save that counts.
+        keep: files of it that do not carry its id.
+    """
+    if place.index.name not in keep:
+        disk.remove(place.index)
+    if place.bundle_index.name not in keep and is_table(disk, place.bundle_index):
+        disk.remove(place.bundle_index)
+    for name in _names(disk, place.directory):
+        saved = SavedFile.parse(name)
+        if saved is None:
+            is_old = place.is_shard(name) and _is_bundle(name) and name not in keep
+        else:
+            is_old = saved.name == place.name and saved.save_id != save_id
+        path = place.directory / name
+        if is_old and not disk.is_in_use(path):
+            disk.remove(path)
+
+
+def delete_save(disk: Disk, place: CheckpointPlace, save_id: str) -> None:
+    """Deletes what a save left that was committed nowhere."""
+    saved = SavedFile(place.name, save_id)
+    if not _is_leftover(disk, place.directory, saved):
+        return
+    for name in _names(disk, place.directory):
+        path = place.directory / name
+        if SavedFile.parse(name) == saved and not disk.is_in_use(path):
+            disk.remove(path)
+
+
+def unfinished_saves(disk: Disk, directory: Path) -> list[SavedFile]:
+    """The saves with files in a directory that no index there names and nobody writes now."""
+    is_idle: dict[SavedFile, bool] = {}
+    for name in _names(disk, directory):
+        saved = SavedFile.parse(name)
+        if saved is not None and is_idle.get(saved, True):
+            is_idle[saved] = not disk.is_in_use(directory / name)
+    return [saved for saved in is_idle if is_idle[saved] and _is_leftover(disk, directory, saved)]
+
+
+def committed_index(disk: Disk, place: CheckpointPlace) -> Index | None:
+    """The index of the own format at a path; None if there is none.
+
+    Raises:
+        DataLossError: it is damaged.
+    """
+    try:
+        return decode_index(read_whole(disk, place.index, MAX_INDEX_BYTES))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except MalformedError as error:
+        raise DataLossError(None, None, f"{place.index}: {error}") from None
+
+
+def _is_leftover(disk: Disk, directory: Path, saved: SavedFile) -> bool:
+    try:
+        index = committed_index(disk, CheckpointPlace(directory, saved.name))
+    except DataLossError:
+        return False  # What a damaged index names may still be saved by a copy of it elsewhere.
+    return index is None or index.save_id != saved.save_id
+
+
+def _meta_graph(disk: Disk, place: CheckpointPlace) -> str:
+    """The name of the file with a checkpoint's graph."""
+    try:
+        index = committed_index(disk, place)
+        if index is not None and index.meta_graph:
+            return place.meta_graph(index.meta_graph).name
+    except (DataLossError, InvalidArgumentError):
+        pass
+    return place.name + ".meta"
+
+
+def _names(disk: Disk, directory: Path) -> list[str]:
+    try:
+        return disk.names(directory)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _is_bundle(name: str) -> bool:
+    return ".data-" in name
+
+
+def _relative(places: Places, path: str, directory: Path) -> str:
+    """A path as the state file in `directory` names it."""
+    place = places.checkpoint(path)
+    if place.directory.is_relative_to(directory):
+        return str((place.directory / place.name).relative_to(directory))
+    return str(place)

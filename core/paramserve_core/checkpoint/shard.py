@@ -1,0 +1,177 @@
+"""Writing one task's tensors to a file, straight from the variables' buffers.
+
+The places of all tensors are known before anything is written, so the header goes first, the
+space is reserved at once, and chunks are checksummed and written by several threads at their
+offsets. Nothing is copied except strings, which are packed first.
+
+The file is complete and durable, under its temporary name, when the writer returns. It stays open,
+and so locked, until its save ends.
+
+Thread rule: pure functions, but for the disk.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from paramserve_core import dtypes
+from paramserve_core.checkpoint.crew import for_each
+from paramserve_core.checkpoint.disk import Disk, DiskFile
+from paramserve_core.checkpoint.index import CHUNK_BYTES, Part, chunk_count, stored_name
+from paramserve_core.checkpoint.json_fields import MalformedError
+from paramserve_core.checkpoint.safetensors import HeaderEntry, encode_header
+from paramserve_core.checkpoint.slices import Box, slice_of_box
+from paramserve_core.checkpoint.stored import bytes_of, pack_strings, safetensors_form
+from paramserve_core.dtypes import DType
+from paramserve_core.errors import InvalidArgumentError
+from paramserve_core.runtime import Runtime
+from paramserve_protos.v1 import checkpoint_service_pb2 as messages
+
+
+@dataclass(frozen=True, slots=True)
+class TakenTensor:
+    """A variable's value at the moment of a save.
+
+    Attributes:
+        key: the tensor's name in the checkpoint.
+        dtype: its type.
+        shape: the shape of the whole tensor.
+        box: which part of it the variable is.
+        array: the variable's value, leased.
+    """
+
+    key: str
+    dtype: DType
+    shape: tuple[int, ...]
+    box: Box
+    array: NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenFile:
+    """A file that was written, and what the index says about it."""
+
+    file: DiskFile
+    contents: messages.WriteShardResponse
+
+
+def write_safetensors(
+    disk: Disk,
+    runtime: Runtime,
+    path: Path,
+    name: str,
+    tensors: Sequence[TakenTensor],
+    check: Callable[[], None],
+) -> WrittenFile:
+    """Writes a file of the own format.
+
+    Args:
+        disk: the file system.
+        runtime: where threads come from.
+        path: the temporary file, which does not exist.
+        name: the name that the file will get.
+        tensors: what to write.
+        check: called now and then; may raise to give up.
+
+    Raises:
+        InvalidArgumentError: two tensors would have the same name in the file.
+        OSError: the disk refused; no file is left.
+    """
+    # Like the format's own writer: aligned without padding, because wide elements come first.
+    ordered = sorted(tensors, key=lambda t: (-t.dtype.size, t.key, t.box.begin))
+    contents = messages.WriteShardResponse(file=name, chunk_bytes=CHUNK_BYTES)
+    data = [stored_bytes(tensor) for tensor in ordered]
+    entries: dict[str, HeaderEntry] = {}
+    offset = 0
+    for tensor, content in zip(ordered, data, strict=True):
+        part = Part(
+            box=tensor.box, file=name, offset=0, nbytes=0, checksums=(), chunk_bytes=CHUNK_BYTES
+        )
+        stored = stored_name(tensor.key, part, tensor.shape)
+        if stored in entries:
+            raise InvalidArgumentError(
+                None, None, f"two variables would be saved under the name {stored!r}; rename one"
+            )
+        type_name, shape = safetensors_form(tensor.dtype, tensor.box.shape, len(content))
+        entries[stored] = HeaderEntry(
+            name=stored, type=type_name, shape=tuple(shape), offset=offset, nbytes=len(content)
+        )
+        offset += len(content)
+    header = encode_header(list(entries.values()), {"format": "paramserve"})
+    contents.header_bytes = len(header)
+    contents.header_checksum = zlib.crc32(header)
+    contents.bytes = len(header) + offset
+    position = len(header)
+    for tensor, content in zip(ordered, data, strict=True):
+        contents.tensors.append(shard_tensor(tensor, position, len(content)))
+        position += len(content)
+    file = disk.create(path, contents.bytes)
+    try:
+        file.write_at(header, 0)
+        _write_chunks(runtime, file, data, contents, check)
+        file.sync()
+    except BaseException:
+        file.close()
+        disk.remove(path)
+        raise
+    return WrittenFile(file, contents)
+
+
+def stored_bytes(tensor: TakenTensor) -> memoryview:
+    """A tensor's bytes in the own format.
+
+    Raises:
+        InvalidArgumentError: a string that is too long for it.
+    """
+    if tensor.dtype is not dtypes.string:
+        return bytes_of(tensor.array)
+    try:
+        return pack_strings(tensor.array)
+    except MalformedError as error:
+        raise InvalidArgumentError(None, None, f"{tensor.key}: {error}") from None
+
+
+def shard_tensor(tensor: TakenTensor, offset: int, nbytes: int) -> messages.ShardTensor:
+    """What the index says about a tensor, without checksums."""
+    message = messages.ShardTensor(
+        key=tensor.key,
+        dtype=tensor.dtype.as_datatype_enum,
+        offset=offset,
+        bytes=nbytes,
+    )
+    for size in tensor.shape:
+        message.shape.dim.add(size=size)
+    if not tensor.box.is_whole(tensor.shape):
+        message.slice.CopyFrom(slice_of_box(tensor.box, tensor.shape))
+    return message
+
+
+def _write_chunks(
+    runtime: Runtime,
+    file: DiskFile,
+    data: Sequence[memoryview],
+    contents: messages.WriteShardResponse,
+    check: Callable[[], None],
+) -> None:
+    checksums = [[0] * chunk_count(len(content), CHUNK_BYTES) for content in data]
+    pieces = [
+        (tensor, chunk) for tensor, found in enumerate(checksums) for chunk in range(len(found))
+    ]
+
+    def write(piece: tuple[int, int]) -> None:
+        check()
+        tensor, chunk = piece
+        begin = chunk * CHUNK_BYTES
+        content = data[tensor][begin : begin + CHUNK_BYTES]
+        checksums[tensor][chunk] = zlib.crc32(content)
+        file.write_at(content, contents.tensors[tensor].offset + begin)
+
+    for_each(runtime, pieces, write)
+    for message, found in zip(contents.tensors, checksums, strict=True):
+        message.checksums.extend(found)

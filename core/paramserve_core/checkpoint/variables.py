@@ -1,0 +1,170 @@
+"""From a checkpoint's entries to the variables of a task, and back.
+
+Thread rule: pure functions, but for the store.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from numpy.typing import NDArray
+
+from paramserve_core.checkpoint.index import Index
+from paramserve_core.checkpoint.shard import TakenTensor
+from paramserve_core.checkpoint.slices import Box, box_of_slice
+from paramserve_core.dtypes import DType, as_dtype
+from paramserve_core.errors import (
+    FailedPreconditionError,
+    InvalidArgumentError,
+    NotFoundError,
+    OpError,
+)
+from paramserve_core.executor.store import Variable, VariableStore, read_all
+from paramserve_core.shapes import TensorShape
+from paramserve_protos.v1.checkpoint_service_pb2 import CheckpointEntry
+
+_MOST_COMPARED: Final = 20_000
+"""Names beyond this many are not searched for ones that a wrong name resembles."""
+
+
+def take(store: VariableStore, entries: Sequence[CheckpointEntry]) -> list[TakenTensor]:
+    """The values of the entries' variables, leased, all of one moment.
+
+    Raises:
+        FailedPreconditionError: a variable has no value.
+        InvalidArgumentError: an entry that does not fit its variable.
+    """
+    variables = []
+    for entry in entries:
+        variable = store.find(_variable_name(entry), entry.container)
+        if variable is None:
+            raise FailedPreconditionError(
+                None, None, f"Attempting to use uninitialized value {entry.node}"
+            )
+        variables.append(variable)
+    arrays = read_all(variables)
+    return [_taken(e, v, a) for e, v, a in zip(entries, variables, arrays, strict=True)]
+
+
+def _taken(entry: CheckpointEntry, variable: Variable, array: NDArray[Any]) -> TakenTensor:
+    dtype = _dtype(entry)
+    if variable.dtype is not dtype:
+        raise InvalidArgumentError(
+            None,
+            None,
+            f"{entry.node}: the saver has it as {dtype.name}, the variable is "
+            f"{variable.dtype.name}; make the saver from the graph that made the variable",
+        )
+    if not entry.HasField("slice"):
+        shape = tuple(array.shape)
+        return TakenTensor(entry.key, dtype, shape, Box.whole(shape), array)
+    box = _box(entry)
+    if box.shape != array.shape:
+        raise InvalidArgumentError(
+            None,
+            None,
+            f"{entry.node}: a part of shape {list(box.shape)} of {entry.key!r}, but its value has "
+            f"shape {list(array.shape)}",
+        )
+    return TakenTensor(entry.key, dtype, tuple(entry.slice.full_shape), box, array)
+
+
+def wanted_part(index: Index, entry: CheckpointEntry, path: str) -> Box:
+    """Which part of a stored tensor an entry's variable takes.
+
+    Raises:
+        NotFoundError: there is no such tensor.
+        InvalidArgumentError: its type or shape is not the variable's.
+    """
+    tensor = index.tensors.get(entry.key)
+    if tensor is None:
+        raise missing_key(entry.key, index.tensors, path)
+    dtype = _dtype(entry)
+    if tensor.dtype is not dtype:
+        raise InvalidArgumentError(
+            None,
+            None,
+            f"{entry.key}: {tensor.dtype.name} in the checkpoint {path!r}, {dtype.name} in the "
+            "graph; types are not converted: restore into a variable of the same type, then cast",
+        )
+    if entry.HasField("slice"):
+        box, wanted = _box(entry), TensorShape(entry.slice.full_shape)
+    else:
+        box, wanted = Box.whole(tensor.shape), TensorShape(entry.shape)
+        if entry.reshape and wanted.num_elements() == math.prod(tensor.shape):
+            return box
+    if not wanted.is_compatible_with(tensor.shape):
+        raise InvalidArgumentError(
+            None,
+            None,
+            f"{entry.key}: shape {list(tensor.shape)} in the checkpoint {path!r}, {wanted} in "
+            "the graph; restore it under another name with Saver({...}), or with as many elements "
+            "and Saver(reshape=True)",
+        )
+    return box
+
+
+def missing_key(key: str, keys: Iterable[str], path: str) -> OpError:
+    """The error of a name that is not in a checkpoint; it lists names that resemble it."""
+    known = list(keys)
+    near = difflib.get_close_matches(key, known[:_MOST_COMPARED], n=3, cutoff=0.5)
+    if near:
+        hint = "it has " + ", ".join(map(repr, near))
+    elif len(known) <= 5:
+        hint = "it has " + (", ".join(map(repr, sorted(known))) or "no tensors")
+    else:
+        hint = f"none of its {len(known)} names resembles it"
+    return NotFoundError(None, None, f"Key {key} not found in checkpoint {path!r}; {hint}")
+
+
+def target(store: VariableStore, entry: CheckpointEntry) -> Variable:
+    """The variable that an entry names, made without a value if there is none.
+
+    Raises:
+        InvalidArgumentError: there is one of another type or shape.
+    """
+    return store.get_or_create(
+        _variable_name(entry), entry.container, _dtype(entry), _declared(entry)
+    )
+
+
+def shape_for(entry: CheckpointEntry, stored: Sequence[int]) -> tuple[int, ...]:
+    """The shape that a value of shape `stored` gets in the entry's variable."""
+    declared = _declared(entry)
+    if entry.reshape and declared.num_elements() == math.prod(stored):
+        return tuple(int(dim) for dim in declared)
+    return tuple(stored)
+
+
+def _declared(entry: CheckpointEntry) -> TensorShape:
+    if entry.HasField("shape"):
+        return TensorShape(entry.shape)
+    return TensorShape(list(entry.slice.shape) if entry.HasField("slice") else None)
+
+
+def _variable_name(entry: CheckpointEntry) -> str:
+    return entry.shared_name or entry.node
+
+
+def _dtype(entry: CheckpointEntry) -> DType:
+    try:
+        return as_dtype(int(entry.dtype)).base_dtype
+    except TypeError:
+        raise InvalidArgumentError(
+            None, None, f"{entry.key}: {entry.dtype} is not a known element type"
+        ) from None
+
+
+def _box(entry: CheckpointEntry) -> Box:
+    box = box_of_slice(entry.slice)
+    if not box.fits(entry.slice.full_shape):
+        raise InvalidArgumentError(
+            None,
+            None,
+            f"{entry.node}: {list(box.shape)} from {list(box.begin)} is no part of a tensor of "
+            f"shape {list(entry.slice.full_shape)}",
+        )
+    return box
