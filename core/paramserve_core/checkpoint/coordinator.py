@@ -23,7 +23,7 @@ from google.protobuf.message import Message
 from numpy.typing import NDArray
 
 from paramserve_core.checkpoint.finding import Found, choose, not_found
-from paramserve_core.checkpoint.index import Layout, encode_index
+from paramserve_core.checkpoint.index import Layout, encode_index, layout_of
 from paramserve_core.checkpoint.merging import merge_shards
 from paramserve_core.checkpoint.tf_bundle import encode_bundle_index
 from paramserve_core.errors import (
@@ -147,7 +147,7 @@ class _Save(_Conversation):
         super().__init__(tasks, request.entries, placement, parallel)
         self.request = request
         self.save_id = uuid.uuid4().hex[:16]
-        self.layout = Layout(request.format)
+        self.layout = layout_of(request.format)
 
     def run(self) -> messages.SaveResponse:
         try:

@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from google.protobuf.message import DecodeError
+
 from paramserve_core.checkpoint.disk import Disk, read_whole
-from paramserve_core.checkpoint.index import MAX_INDEX_BYTES, Index, Layout, decode_index
+from paramserve_core.checkpoint.index import MAX_INDEX_BYTES, Index, Layout, decode_index, layout_of
 from paramserve_core.checkpoint.json_fields import MalformedError
 from paramserve_core.checkpoint.merging import merge_shards
 from paramserve_core.checkpoint.places import CheckpointPlace
@@ -87,8 +89,10 @@ def decode(layout: Layout, content: bytes, where: str) -> Index:
         raise DataLossError(
             None, None, f"{where}: the index is damaged: {error}; restore another checkpoint"
         ) from None
-    except InvalidArgumentError as error:
-        raise DataLossError(None, None, f"{where}: {error.message}") from None
+    except (InvalidArgumentError, DecodeError) as error:
+        raise DataLossError(
+            None, None, f"{where}: the tables are no whole checkpoint: {error}"
+        ) from None
 
 
 def choose(answers: Mapping[str, messages.ReadIndexResponse], path: str) -> Found | None:
@@ -109,7 +113,7 @@ def choose(answers: Mapping[str, messages.ReadIndexResponse], path: str) -> Foun
         contents = dict.fromkeys(
             answer.index
             for answer in answers.values()
-            if answer.index and Layout(answer.format) is layout
+            if answer.index and layout_of(answer.format) is layout
         )
         if layout is Layout.TENSORFLOW_V1:  # Each task has told of its own files.
             contents = dict.fromkeys([b"".join(contents)] if contents else [])

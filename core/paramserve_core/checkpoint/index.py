@@ -41,6 +41,20 @@ class Layout(enum.IntEnum):
     TENSORFLOW_V2 = messages.CHECKPOINT_FORMAT_TENSORFLOW_V2
 
 
+def layout_of(number: int) -> Layout:
+    """The format of a message's number.
+
+    Raises:
+        InvalidArgumentError: there is none.
+    """
+    try:
+        return Layout(number)
+    except ValueError:
+        raise InvalidArgumentError(
+            None, None, f"{number} is no format of checkpoints that this version knows"
+        ) from None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
     """A rectangular part of a tensor and where it is stored.

@@ -15,6 +15,7 @@ from paramserve_core.checkpoint.index import (
     StoredTensor,
     stored_name,
 )
+from paramserve_core.checkpoint.json_fields import MAX_RANK
 from paramserve_core.checkpoint.slices import Box, box_of_slice, cover
 from paramserve_core.dtypes import as_dtype
 from paramserve_core.errors import InvalidArgumentError
@@ -86,8 +87,9 @@ def _add(
     except TypeError as error:
         raise InvalidArgumentError(None, None, f"{key}: {error}") from None
     shape = tuple(dim.size for dim in message.shape.dim)
+    box = box_of_slice(message.slice) if message.HasField("slice") else Box.whole(shape)
     part = Part(
-        box=box_of_slice(message.slice) if message.HasField("slice") else Box.whole(shape),
+        box=box,
         file=shard.file,
         offset=message.offset,
         nbytes=message.bytes,
@@ -95,6 +97,11 @@ def _add(
         chunk_bytes=shard.chunk_bytes,
         record=message.record,
     )
+    is_within = message.offset + message.bytes <= shard.bytes and shard.chunk_bytes > 0
+    if len(shape) > MAX_RANK or not box.fits(shape) or not is_within:
+        raise InvalidArgumentError(
+            None, None, f"{key}: its place in {shard.file} or its shape {shape} cannot be right"
+        )
     earlier = found.get(key)
     if earlier is None:
         found[key] = StoredTensor(dtype, shape, (part,))

@@ -22,7 +22,7 @@ from paramserve_core.checkpoint.assembly import Piece, Value
 from paramserve_core.checkpoint.crew import for_each
 from paramserve_core.checkpoint.disk import Disk, DiskFile
 from paramserve_core.checkpoint.finding import decode
-from paramserve_core.checkpoint.index import Index, Layout, StoredFile
+from paramserve_core.checkpoint.index import Index, StoredFile, layout_of
 from paramserve_core.checkpoint.places import CheckpointPlace, Places, check_save_id
 from paramserve_core.checkpoint.variables import shape_for, target, wanted_part
 from paramserve_core.errors import (
@@ -131,7 +131,7 @@ class Restores:
                 )
             restore = self._restores[restore_id] = _Restore(owner, list(request.entries))
         try:
-            index = decode(Layout(request.format), request.index, str(place))
+            index = decode(layout_of(request.format), request.index, str(place))
             self._plan(restore, index, request.path)
             self._read(restore, index, place)
         except BaseException as error:

@@ -21,6 +21,7 @@ from paramserve_core.checkpoint.disk import Disk, read_whole, write_new
 from paramserve_core.checkpoint.index import MAX_INDEX_BYTES, Index, decode_index
 from paramserve_core.checkpoint.json_fields import MalformedError
 from paramserve_core.checkpoint.places import (
+    TEMPORARY,
     CheckpointPlace,
     Places,
     SavedFile,
@@ -178,6 +179,26 @@ def unfinished_saves(disk: Disk, directory: Path) -> list[SavedFile]:
         if saved is not None and is_idle.get(saved, True):
             is_idle[saved] = not disk.is_in_use(directory / name)
     return [saved for saved in is_idle if is_idle[saved] and _is_leftover(disk, directory, saved)]
+
+
+def settle_committed(disk: Disk, directory: Path) -> None:
+    """Ends what committed saves were interrupted in: a graph gets its name, the rest is deleted."""
+    for name in _names(disk, directory):
+        saved = SavedFile.parse(name)
+        path = directory / name
+        if saved is None or not name.endswith(TEMPORARY) or disk.is_in_use(path):
+            continue
+        place = CheckpointPlace(directory, saved.name)
+        try:
+            index = committed_index(disk, place)
+        except DataLossError:
+            continue
+        if index is None or index.save_id != saved.save_id:
+            continue
+        if index.meta_graph and name.endswith(".meta" + TEMPORARY):
+            disk.rename(path, directory / index.meta_graph)
+        else:
+            disk.remove(path)
 
 
 def committed_index(disk: Disk, place: CheckpointPlace) -> Index | None:

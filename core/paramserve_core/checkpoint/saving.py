@@ -24,7 +24,7 @@ from typing import Final
 from google.protobuf.message import DecodeError
 
 from paramserve_core.checkpoint.disk import Disk, DiskFile, write_new
-from paramserve_core.checkpoint.index import Index, Layout, decode_index
+from paramserve_core.checkpoint.index import Index, Layout, decode_index, layout_of
 from paramserve_core.checkpoint.json_fields import MalformedError
 from paramserve_core.checkpoint.places import (
     CheckpointPlace,
@@ -39,6 +39,7 @@ from paramserve_core.checkpoint.retention import (
     delete_other_saves,
     delete_save,
     replace_file,
+    settle_committed,
     unfinished_saves,
     write_state,
 )
@@ -195,7 +196,7 @@ class Saves:
 
     def _write(self, save: _Save, request: messages.WriteShardRequest) -> None:
         save.shard, save.shard_count = request.shard, request.shard_count
-        save.layout = Layout(request.format)
+        save.layout = layout_of(request.format)
         if save.layout is Layout.SAFETENSORS:
             written = self._write_safetensors(save)
         elif save.layout is Layout.TENSORFLOW_V2:
@@ -288,6 +289,7 @@ class Saves:
             if other != place:
                 delete_checkpoint(self._disk, other)
         if save is not None:
+            settle_committed(self._disk, place.directory)
             self._forget(save)
 
     def _delete_replaced(self, place: CheckpointPlace, save_id: str) -> None:
