@@ -5,7 +5,12 @@ Knows arrays, attributes and (for state) the variable store; knows nothing of gr
 
 from paramserve_core.kernels import array as _array  # noqa: F401 # fills the registry, like these
 from paramserve_core.kernels import control as _control  # noqa: F401
+from paramserve_core.kernels import indexing as _indexing  # noqa: F401
 from paramserve_core.kernels import math as _math  # noqa: F401
+from paramserve_core.kernels import math_reduce as _math_reduce  # noqa: F401
+from paramserve_core.kernels import math_segment as _math_segment  # noqa: F401
+from paramserve_core.kernels import math_sequence as _math_sequence  # noqa: F401
+from paramserve_core.kernels import random as _random  # noqa: F401
 from paramserve_core.kernels import state as _state  # noqa: F401
 from paramserve_core.kernels.registry import KernelNode as KernelNode
 from paramserve_core.kernels.registry import all_kernels as all_kernels

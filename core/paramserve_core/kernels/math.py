@@ -15,7 +15,14 @@ from typing import Any
 import numpy as np
 
 from paramserve_core.kernels import special_functions
-from paramserve_core.kernels.numerics import Array, broadcast_shape, invalid, quiet, widened
+from paramserve_core.kernels.numerics import (
+    Array,
+    broadcast_shape,
+    invalid,
+    quiet,
+    truncated_quotient,
+    widened,
+)
 from paramserve_core.kernels.registry import KernelFunction, KernelNode, kernel
 
 
@@ -122,23 +129,14 @@ def _check_divisor(y: Array) -> None:
         invalid("Integer division by zero")
 
 
-def _truncated_quotient(x: Array, y: Array) -> Any:
-    if x.dtype.kind == "u":
-        return np.floor_divide(x, y)
-    quotient = np.floor_divide(x, y)
-    # Floor rounds down, which is one too low where the exact quotient is negative.
-    inexact = np.multiply(quotient, y) != x
-    return quotient + (inexact & ((x < 0) != (y < 0))).astype(x.dtype)
-
-
 def _divide(x: Array, y: Array) -> Any:
     _check_divisor(y)
-    return _truncated_quotient(x, y) if x.dtype.kind in "iu" else np.divide(x, y)
+    return truncated_quotient(x, y) if x.dtype.kind in "iu" else np.divide(x, y)
 
 
 def _truncate_divide(x: Array, y: Array) -> Any:
     _check_divisor(y)
-    return _truncated_quotient(x, y) if x.dtype.kind in "iu" else np.trunc(np.divide(x, y))
+    return truncated_quotient(x, y) if x.dtype.kind in "iu" else np.trunc(np.divide(x, y))
 
 
 def _floor_divide(x: Array, y: Array) -> Any:
@@ -206,7 +204,7 @@ def _round(x: Array) -> Any:
 def _reciprocal(x: Array) -> Any:
     if x.dtype.kind in "iu":
         _check_divisor(x)
-        return _truncated_quotient(np.ones_like(x), x)
+        return truncated_quotient(np.ones_like(x), x)
     return np.reciprocal(x)
 
 

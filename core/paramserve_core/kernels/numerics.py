@@ -82,6 +82,16 @@ def widened(function: _Function) -> _Function:
     return run  # type: ignore[return-value]
 
 
+def truncated_quotient(x: Array, y: Array) -> Any:
+    """The quotients of integers as C has them: without the fraction, where NumPy rounds down."""
+    quotient = np.floor_divide(x, y)
+    if x.dtype.kind == "u":
+        return quotient
+    # Rounding down is one too low where the exact quotient is negative.
+    inexact = np.multiply(quotient, y) != x
+    return quotient + (inexact & ((x < 0) != (y < 0))).astype(x.dtype)
+
+
 def broadcast_shape(x: Array, y: Array) -> tuple[int, ...]:
     """The shape that `x` and `y` broadcast to, once it is known to be within the size limit.
 

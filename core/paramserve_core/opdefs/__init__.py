@@ -9,6 +9,7 @@ from paramserve_core.opdefs import indexing as _indexing  # noqa: F401
 from paramserve_core.opdefs import math as _math  # noqa: F401
 from paramserve_core.opdefs import math_product as _math_product  # noqa: F401
 from paramserve_core.opdefs import math_reduce as _math_reduce  # noqa: F401
+from paramserve_core.opdefs import math_segment as _math_segment  # noqa: F401
 from paramserve_core.opdefs import math_sequence as _math_sequence  # noqa: F401
 from paramserve_core.opdefs import nn as _nn  # noqa: F401
 from paramserve_core.opdefs import nn_softmax as _nn_softmax  # noqa: F401

@@ -7,6 +7,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from paramserve_core.dtypes import (
     bfloat16,
@@ -27,21 +31,30 @@ from paramserve_core.opdefs.type_sets import FLOATS, INDICES
 from paramserve_core.shapes import TensorShape
 
 
-def range_length(start: float, limit: float, delta: float) -> int:
-    """How many members ``range(start, limit, delta)`` has; exact for integers.
+def range_length(start: NDArray[Any], limit: NDArray[Any], delta: NDArray[Any]) -> int:
+    """How many members ``range(start, limit, delta)`` has.
+
+    Exact for integers. For floats it is computed in their own type, as TensorFlow does: in float32
+    the sixth multiple of 0.1 is 0.6, and not a member of ``range(0, 0.6, 0.1)``.
+
+    Args:
+        start: an array without dimensions.
+        limit: another of the same type.
+        delta: another of the same type.
 
     Raises:
         ValueError: `delta` is zero or leads away from `limit`, or a number is not finite.
     """
     if delta == 0:
-        raise ValueError("Requires delta != 0: 0")
-    if delta > 0 and start > limit:
+        raise ValueError(f"Requires delta != 0: {delta}")
+    if delta > 0 and not start <= limit:
         raise ValueError(f"Requires start <= limit when delta > 0: {start}/{limit}")
-    if delta < 0 and start < limit:
+    if not delta > 0 and not start >= limit:
         raise ValueError(f"Requires start >= limit when delta < 0: {start}/{limit}")
-    if isinstance(start, int) and isinstance(limit, int) and isinstance(delta, int):
-        return -((limit - start) // -delta)
-    steps = abs((limit - start) / delta)
+    if start.dtype.kind in "iu":
+        return -((int(limit) - int(start)) // -int(delta))
+    with np.errstate(all="ignore"):
+        steps = float(np.abs((limit - start) / delta))
     if not math.isfinite(steps):
         raise ValueError(f"Requires finite numbers of members: range({start}, {limit}, {delta})")
     return math.ceil(steps)
@@ -51,7 +64,7 @@ def _range(ctx: ShapeContext) -> Sequence[TensorShape]:
     for i in range(3):
         shape_functions.require_rank(ctx, i, 0)
     values = [ctx.constant(i) for i in range(3)]
-    known = [v.reshape(()).item() for v in values if v is not None]
+    known = [v for v in values if v is not None]
     if len(known) < 3:
         return [TensorShape([None])]
     try:
