@@ -1,0 +1,63 @@
+"""What the `with` blocks around a piece of a program have set, per thread.
+
+Thread rule: every thread has its own.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from paramserve._framework.operation import Operation
+
+DeviceFunction = Callable[[Any], Any]
+
+
+class ControlFlow(Protocol):
+    """The branch of a conditional, or the body of a loop, that is being built."""
+
+    def enter(self, op: Operation) -> None:
+        """Makes `op`, which is not in the graph yet, part of it."""
+
+
+class ControlDependencies:
+    """One `control_dependencies` block."""
+
+    __slots__ = ("_seen", "ops")
+
+    def __init__(self, ops: tuple[Operation, ...]) -> None:
+        self.ops = ops
+        self._seen: set[Operation] = set()
+
+    def saw(self, op: Operation) -> None:
+        """An operation was created in the block, so it waits for `ops`."""
+        self._seen.add(op)
+
+    def dominates(self, input_ops: set[Operation]) -> bool:
+        """Whether what takes these operations' outputs waits for `ops` already."""
+        return not self._seen.isdisjoint(input_ops)
+
+
+class Stacks(threading.local):
+    """The state of one thread in one graph.
+
+    Attributes:
+        name_scope: without a "/" at its end.
+        devices: device functions, innermost last; None passes over those before it.
+        controls: the `control_dependencies` blocks, innermost last.
+        control_flow: the innermost conditional or loop.
+        colocations: the operations to be placed with.
+        container: where variables go on the server.
+        gradient_names: op type to the name of another gradient function.
+    """
+
+    def __init__(self) -> None:
+        self.name_scope = ""
+        self.devices: list[DeviceFunction | None] = []
+        self.controls: list[ControlDependencies] = []
+        self.control_flow: ControlFlow | None = None
+        self.colocations: list[Operation] = []
+        self.container = ""
+        self.gradient_names: dict[str, str] = {}
