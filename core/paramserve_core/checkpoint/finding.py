@@ -56,6 +56,10 @@ def read_index(disk: Disk, place: CheckpointPlace) -> messages.ReadIndexResponse
     if place.index.name in names:
         response.format = messages.CHECKPOINT_FORMAT_SAFETENSORS
         response.index = read_whole(disk, place.index, MAX_INDEX_BYTES)
+        if not response.index:  # Or it would read as "none".
+            raise DataLossError(
+                None, None, f"{place.index}: the index is empty; restore another checkpoint"
+            )
     elif place.bundle_index.name in names and is_table(disk, place.bundle_index):
         response.format = messages.CHECKPOINT_FORMAT_TENSORFLOW_V2
         response.index = read_whole(disk, place.bundle_index, MAX_INDEX_BYTES)

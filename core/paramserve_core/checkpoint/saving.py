@@ -100,6 +100,14 @@ class _Save:
         """A file of this save on this task."""
         return self.place.of_save(self.save_id, self.shard, self.shard_count, kind)
 
+    def final_names(self) -> frozenset[str]:
+        """The checkpoint's files that do not carry the save's id, those of other tasks too."""
+        names = {final.name for _, final in self.renames}
+        if self.layout is Layout.TENSORFLOW_V2:
+            count = self.shard_count
+            names |= {self.place.bundle_data(shard, count).name for shard in range(count)}
+        return frozenset(names)
+
     def hold(self, file: DiskFile) -> None:
         """Keeps a file open, and so locked, until the save ends."""
         self._open.append(file)
@@ -278,8 +286,7 @@ class Saves:
             if save.state is not _State.COMMITTED or save.place != place:
                 raise FailedPreconditionError(None, None, f"the save to {place} isn't committed")
             write_state(self._disk, self._places, place, request.state, save.path("state.tmp"))
-            keep = frozenset(final.name for _, final in save.renames)
-            delete_other_saves(self._disk, place, save.save_id, keep)
+            delete_other_saves(self._disk, place, save.save_id, save.final_names())
         for left in request.abandoned:
             name = file_name(left.name, "name of a checkpoint")
             left_place = CheckpointPlace(place.directory, name)
