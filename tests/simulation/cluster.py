@@ -24,6 +24,8 @@ from simulation.scheduler import Scheduler, SimulatedRuntime
 class NoCheckpoints:
     """Stands in for a task's checkpoint code where a test has no files."""
 
+    files = None
+
     def handle(self, request: Any, tensors: Any, session: str) -> Any:
         raise AssertionError(f"no checkpoint call was expected, got {request}")
 

@@ -32,8 +32,11 @@ def merge_shards(
     graph_hash: str = "",
     meta_graph: str = "",
     writer: str = "",
+    is_complete: bool = True,
 ) -> Index:
     """The index of a checkpoint of which each task describes its file.
+
+    With `is_complete` false the parts of a tensor may be some of it only.
 
     Raises:
         InvalidArgumentError: two tasks have the same tensor or overlapping parts of it, disagree
@@ -45,7 +48,7 @@ def merge_shards(
             _add(found, shard, message)
     tensors = {key: found[key] for key in sorted(found)}
     for key, tensor in tensors.items():
-        if not cover([part.box for part in tensor.parts], tensor.shape):
+        if is_complete and not cover([part.box for part in tensor.parts], tensor.shape):
             boxes = ", ".join(str(part.box) for part in tensor.parts)
             raise InvalidArgumentError(
                 None,

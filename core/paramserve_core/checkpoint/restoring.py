@@ -11,7 +11,6 @@ several threads at a time; different restores run side by side.
 from __future__ import annotations
 
 import threading
-import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -19,14 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paramserve_core.checkpoint.assembly import Piece, Value
-from paramserve_core.checkpoint.crew import for_each
 from paramserve_core.checkpoint.disk import Disk, DiskFile
 from paramserve_core.checkpoint.finding import decode
-from paramserve_core.checkpoint.index import Index, StoredFile, layout_of
+from paramserve_core.checkpoint.index import Index, layout_of
+from paramserve_core.checkpoint.local import check_file, read_pieces
 from paramserve_core.checkpoint.places import CheckpointPlace, Places, check_save_id
 from paramserve_core.checkpoint.variables import shape_for, target, wanted_part
 from paramserve_core.errors import (
-    DataLossError,
     FailedPreconditionError,
     InvalidArgumentError,
     ResourceExhaustedError,
@@ -261,12 +259,7 @@ class Restores:
                     local.append(piece)
                 else:
                     restore.lacks(piece)
-
-            def read(piece: Piece) -> None:
-                files[piece.file].read_into(piece.memory, piece.offset)
-                piece.arrived()
-
-            for_each(self._runtime, local, read)
+            read_pieces(self._runtime, files, local)
             restore.filled(0)
         finally:
             for file in files.values():
@@ -292,27 +285,3 @@ class Restores:
                 None, None, f"there is no restore {restore_id} on this task: it was given up"
             )
         return restore
-
-
-def check_file(file: DiskFile, stored: StoredFile) -> None:
-    """Refuses a file whose size or header is not what the index says.
-
-    Raises:
-        DataLossError: it is damaged.
-    """
-    if stored.nbytes is not None and file.size != stored.nbytes:
-        raise DataLossError(
-            None,
-            None,
-            f"{file.path}: {file.size} bytes, the index says {stored.nbytes}: it was cut off or "
-            "replaced; restore another checkpoint",
-        )
-    header = bytearray(stored.header_bytes)
-    file.read_into(memoryview(header), 0)
-    if header and zlib.crc32(header) != stored.header_checksum:
-        raise DataLossError(
-            None,
-            None,
-            f"{file.path}: damaged in bytes 0 to {len(header) - 1}, its header: the checksum does "
-            "not match; restore another checkpoint",
-        )

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from paramserve_core.checkpoint.disk import Disk, LocalDisk, op_error
 from paramserve_core.checkpoint.finding import read_index
+from paramserve_core.checkpoint.graph_files import GraphFiles
 from paramserve_core.checkpoint.places import Places
 from paramserve_core.checkpoint.restoring import Restores
 from paramserve_core.checkpoint.retention import read_state
@@ -57,7 +58,13 @@ class TaskCheckpoints:
         self._disk = disk or LocalDisk()
         self._places = Places(self._disk, root)
         self._saves = Saves(self._disk, self._places, store, runtime)
+        self._files = GraphFiles(self._disk, self._places, runtime)
         self._restores = Restores(self._disk, self._places, store, runtime)
+
+    @property
+    def files(self) -> GraphFiles:
+        """The checkpoint files that ops of a graph may touch."""
+        return self._files
 
     def handle(self, request: Message, tensors: Tensors, session: str) -> Answer:
         """Carries out one request of a session; blocks until it is done.

@@ -59,10 +59,11 @@ _VERSION: Final = 1
 _WRITE_BYTES: Final = 16 << 20
 
 
-def decode_bundle_index(content: bytes, name: str) -> Index:
+def decode_bundle_index(content: bytes, name: str, *, is_complete: bool = True) -> Index:
     """Reads the index file of the checkpoint `name`.
 
-    Tensors of types that do not exist here are left out.
+    Tensors of types that do not exist here are left out. With `is_complete` false the slices of a
+    tensor may be some of it only, as in a file that is to be merged with others.
 
     Raises:
         MalformedError: it is damaged or no bundle's.
@@ -89,6 +90,8 @@ def decode_bundle_index(content: bytes, name: str) -> Index:
         parts = [entry]
         if entry.slices:
             boxes, parts = _slices(text, entry, shape, entries)
+            if is_complete and not cover(boxes, shape):
+                raise MalformedError(f"the slices of {text!r:.100} are not the whole tensor")
         stored = []
         for box, part_entry in zip(boxes, parts, strict=True):
             if not 0 <= part_entry.shard_id < count:
@@ -257,8 +260,6 @@ def _slices(
             raise MalformedError(f"a slice of {key!r:.100} is not as its tensor says")
         boxes.append(box)
         found.append(own)
-    if not cover(boxes, shape):
-        raise MalformedError(f"the slices of {key!r:.100} are not the whole tensor")
     return boxes, found
 
 

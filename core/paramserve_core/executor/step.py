@@ -6,6 +6,8 @@ own, or is a flag that only ever goes up.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from paramserve_core.errors import CancelledError
@@ -13,19 +15,26 @@ from paramserve_core.executor.store import VariableStore
 from paramserve_core.kernels.random_streams import RandomStreams
 from paramserve_core.kernels.registry import KernelNode
 
+if TYPE_CHECKING:
+    from paramserve_core.checkpoint.graph_files import GraphFiles
+
 
 class StepContext:
     """The session's state that a kernel may use, and the step's cancellation.
 
     Attributes:
         store: the variables of the task.
+        files: the checkpoint files that ops may touch; None where there is no disk.
         is_cancelled: whether `cancel` was called.
     """
 
-    __slots__ = ("_random", "is_cancelled", "store")
+    __slots__ = ("_random", "files", "is_cancelled", "store")
 
-    def __init__(self, store: VariableStore, random: RandomStreams) -> None:
+    def __init__(
+        self, store: VariableStore, random: RandomStreams, files: GraphFiles | None = None
+    ) -> None:
         self.store = store
+        self.files = files
         self._random = random
         self.is_cancelled = False
 

@@ -83,7 +83,7 @@ class LocalTask:
         self._session_id = session_id
         self._store = store
         self._checkpoints = checkpoints
-        self._session = TaskSession(store, limits)
+        self._session = TaskSession(store, limits, files=checkpoints.files)
         self._task = service_pb2.Task(name=name, incarnation=incarnation, address=address)
 
     def register_plan(self, plan: int, stages: Sequence[PlannedStage]) -> None:

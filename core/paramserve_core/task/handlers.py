@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from google.protobuf.message import DecodeError
@@ -28,6 +28,9 @@ from paramserve_core.task.listing import variable_infos
 from paramserve_core.task.session import CompiledStage, TaskSession
 from paramserve_core.transport.interface import Tensors
 from paramserve_protos.v1 import checkpoint_service_pb2, graph_pb2, service_pb2
+
+if TYPE_CHECKING:
+    from paramserve_core.checkpoint.graph_files import GraphFiles
 
 Answer = tuple[ProtoMessage | None, Tensors]
 
@@ -68,6 +71,10 @@ class Handlers(Protocol):
 
 class CheckpointHandlers(Protocol):
     """The checkpoint calls of a task, as `paramserve_core.checkpoint` answers them."""
+
+    @property
+    def files(self) -> GraphFiles | None:
+        """The checkpoint files that ops of a graph may touch; None where there is no disk."""
 
     def handle(
         self, request: ProtoMessage, tensors: Tensors, session: str

@@ -209,7 +209,7 @@ class TaskHost:
 
     def _handlers(self, hello: service_pb2.Hello) -> Handlers:
         if hello.kind == service_pb2.SESSION_KIND_TASK:
-            session = TaskSession(self.store, self.limits)
+            session = TaskSession(self.store, self.limits, files=self._checkpoints.files)
             return TaskHandlers(
                 hello.session_id, self.task.name, session, self.store, self._checkpoints
             )

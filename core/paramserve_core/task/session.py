@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from numpy.typing import NDArray
 
@@ -30,6 +30,9 @@ from paramserve_core.executor.store import VariableStore
 from paramserve_core.kernels.random_streams import RandomStreams
 from paramserve_core.task.limits import TaskLimits
 from paramserve_protos.v1 import node_def_pb2
+
+if TYPE_CHECKING:
+    from paramserve_core.checkpoint.graph_files import GraphFiles
 
 Array = NDArray[Any]
 
@@ -129,14 +132,20 @@ class TaskSession:
         store: the task's variables.
         limits: what the session may hold.
         random: the session's random streams; new ones by default.
+        files: the checkpoint files that ops may touch.
     """
 
     def __init__(
-        self, store: VariableStore, limits: TaskLimits, random: RandomStreams | None = None
+        self,
+        store: VariableStore,
+        limits: TaskLimits,
+        random: RandomStreams | None = None,
+        files: GraphFiles | None = None,
     ) -> None:
         self._store = store
         self._limits = limits
         self._random = random or RandomStreams()
+        self._files = files
         self._lock = threading.Lock()
         self._plans: dict[int, list[CompiledStage]] = {}
         self._steps: dict[int, _Step] = {}
@@ -178,7 +187,7 @@ class TaskSession:
         if self._is_closed:
             raise CancelledError(None, None, "the session was closed")
         if compiled.is_alone:
-            return StageRun(self, compiled, step, _Step(StepContext(self._store, self._random)))
+            return StageRun(self, compiled, step, _Step(self._new_context()))
         with self._lock:
             state = self._steps.get(step)
             if state is None:
@@ -189,8 +198,11 @@ class TaskSession:
                         f"the session has {len(self._steps)} unfinished steps here, the limit is "
                         f"{self._limits.max_calls}",
                     )
-                state = self._steps[step] = _Step(StepContext(self._store, self._random))
+                state = self._steps[step] = _Step(self._new_context())
         return StageRun(self, compiled, step, state)
+
+    def _new_context(self) -> StepContext:
+        return StepContext(self._store, self._random, self._files)
 
     def has_step(self, step: int) -> bool:
         """Whether a stage of that step ran here and another one may follow."""
