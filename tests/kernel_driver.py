@@ -79,6 +79,17 @@ def run(op: str, *inputs: Input, step: StepContext | None = None, **attrs: Any) 
     return program.run(step or make_step(), given, {})
 
 
+class Case:
+    """The inputs and attributes of one call of an op."""
+
+    def __init__(self, *inputs: Input, **attrs: Any) -> None:
+        self.inputs = inputs
+        self.attrs = attrs
+
+    def __repr__(self) -> str:
+        return f"Case(*{self.inputs}, **{self.attrs})"
+
+
 def run_oracle(tf: Any, op: str, *inputs: Input, **attrs: Any) -> list[Array]:
     """The outputs of TensorFlow's kernel.
 
@@ -90,7 +101,7 @@ def run_oracle(tf: Any, op: str, *inputs: Input, **attrs: Any) -> list[Array]:
     graph, arrays = _graph(op, inputs, attrs)
     try:
         call = _oracle_call(tf, graph.SerializeToString())
-        return [np.asarray(value) for value in call(*arrays)]
+        return list(call(*arrays))
     except tf.errors.OpError as error:
         if "No OpKernel was registered" in error.message or "Unsupported data" in error.message:
             raise LookupError(error.message) from None
@@ -225,7 +236,7 @@ def _graph(
 
 def as_tensor(value: Any) -> Array:
     """An array of a type that tensors have; text becomes an object array of bytes."""
-    array = np.asarray(value)
+    array = np.array(value, object) if isinstance(value, bytes) else np.asarray(value)
     if array.dtype.kind in "SU":
         texts = [t if isinstance(t, bytes) else t.encode() for t in array.reshape(-1).tolist()]
         array = np.array([*texts, None], dtype=object)[:-1].reshape(array.shape)
@@ -259,8 +270,7 @@ def _oracle_call(tf: Any, serialized: bytes) -> Any:
 
     def call(*arrays: Array) -> list[Array]:
         values = session.run(outputs, dict(zip(feeds, arrays, strict=True)))
-        # A scalar of text comes as plain bytes, of which NumPy would make a type of its own.
-        return [as_tensor(v) if isinstance(v, bytes) else np.asarray(v) for v in values]
+        return [as_tensor(value) for value in values]
 
     return call
 
@@ -271,6 +281,16 @@ def shapes(
     """Shapes of small tensors."""
     sizes = st.integers(min_size, max_size)
     return st.lists(sizes, min_size=min_rank, max_size=max_rank).map(tuple)
+
+
+def axes(rank: int) -> st.SearchStrategy[int]:
+    """An axis of a tensor of `rank` dimensions, counted from either end."""
+    return st.integers(-rank, rank - 1)
+
+
+def index_types() -> st.SearchStrategy[type[np.signedinteger[Any]]]:
+    """The types that most ops take axes, shapes and indices in."""
+    return st.sampled_from([np.int32, np.int64])
 
 
 @st.composite

@@ -9,6 +9,7 @@ Thread rule: see `kernels.registry`.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -219,25 +220,21 @@ def _reshape(node: KernelNode, tensor: Array, shape: Array) -> Array:
         invalid(f"Reshape: only one input size may be -1, the shape is {shape_text(wanted)}")
     if any(size < -1 for size in wanted):
         invalid(f"Reshape: sizes must be non-negative or -1, the shape is {shape_text(wanted)}")
-    known = math.prod(size for size in wanted if size != -1)
     if -1 in wanted:
-        if known == 0:
-            invalid(
-                "Reshape cannot infer the missing input size for an empty tensor unless all "
-                "specified input sizes are non-zero"
-            )
-        if tensor.size % known:
-            invalid(
-                f"Input to reshape is a tensor with {tensor.size} values, but the requested shape "
-                f"{shape_text(wanted)} requires a multiple of {known}"
-            )
-    elif known != tensor.size:
+        wanted[wanted.index(-1)] = _missing_size(tensor, wanted)
+    if math.prod(wanted) != tensor.size:
         invalid(
             f"Input to reshape is a tensor with {tensor.size} values, but the requested shape "
-            f"{shape_text(wanted)} has {known}"
+            f"{shape_text(shape.tolist())} does not have that many"
         )
-    checked_size([tensor.size // known if size == -1 else size for size in wanted], 0)
+    checked_size(wanted, 0)
     return tensor.reshape(wanted)
+
+
+def _missing_size(tensor: Array, wanted: Sequence[int]) -> int:
+    """What -1 in `wanted` stands for; where `wanted` has a 0, sizes of 0 on both sides pair up."""
+    sizes = [size for size in tensor.shape if size] if 0 in wanted else tensor.shape
+    return math.prod(sizes) // math.prod(size for size in wanted if size > 0)
 
 
 @kernel("ExpandDims")
@@ -387,13 +384,21 @@ def _reverse_v1(node: KernelNode, tensor: Array, dims: Array) -> Array:
             f"Reverse: dims must have the same number of values as tensor has dimensions: "
             f"{dims.size} vs. {tensor.ndim}"
         )
-    return np.flip(tensor, tuple(int(axis) for axis in np.flatnonzero(dims)))
+    return _flipped(tensor, [int(axis) for axis in np.flatnonzero(dims)])
 
 
 @kernel("ReverseV2")
 def _reverse(node: KernelNode, tensor: Array, axis: Array) -> Array:
     axes = vector_value(node.op, "axis", axis)
-    return np.flip(tensor, distinct_axes(node.op, axes, tensor.ndim))
+    return _flipped(tensor, distinct_axes(node.op, axes, tensor.ndim))
+
+
+def _flipped(tensor: Array, axes: Sequence[int]) -> Array:
+    index: list[Any] = [slice(None)] * tensor.ndim
+    for axis in axes:
+        index[axis] = slice(None, None, -1)
+    # The ellipsis keeps a scalar an array.
+    return tensor[(*index, ...)]
 
 
 @kernel("ReverseSequence")

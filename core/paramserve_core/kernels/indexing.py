@@ -8,6 +8,7 @@ Thread rule: see `kernels.registry`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -15,7 +16,6 @@ import numpy as np
 
 from paramserve_core.kernels import placing, sets
 from paramserve_core.kernels.arguments import (
-    check_axis,
     check_indices,
     check_prefix,
     check_result_rank,
@@ -129,7 +129,12 @@ def _gather_v2(node: KernelNode, params: Array, indices: Array, axis_input: Arra
     batch_dims = node.attrs["batch_dims"]
     if batch_dims == 0:
         return _take(params, indices, axis)
-    batch = check_axis("GatherV2", batch_dims, indices.ndim + 1, "batch_dims")
+    if not -indices.ndim <= batch_dims <= indices.ndim:
+        invalid(
+            f"Expected batch_dims in the range [{-indices.ndim}, {indices.ndim}], but got "
+            f"{batch_dims}"
+        )
+    batch = batch_dims + indices.ndim if batch_dims < 0 else batch_dims
     if batch > axis:
         invalid(f"batch_dims ({batch}) must be less than or equal to axis ({axis})")
     if params.shape[:batch] != indices.shape[:batch]:
@@ -147,11 +152,15 @@ def _take(params: Array, indices: Array, axis: int) -> Array:
     shape = params.shape[:axis] + indices.shape + params.shape[axis + 1 :]
     check_result_rank("Gather", len(shape))
     checked_size(shape, params.itemsize)
+    before: tuple[Any, ...] = (slice(None),) * axis
+    if indices.ndim == 0:
+        # Not `take`, which gives no array for an element. The ellipsis keeps it one.
+        return params[(*before, int(indices), ...)]
     if params.flags.c_contiguous:
         # "clip" because "raise" copies through a buffer; nothing is out of range any more.
         return np.take(params, indices, axis, mode="clip")
     # `take` would make a contiguous copy of all of params first.
-    return np.asarray(params[(slice(None),) * axis + (indices,)])
+    return params[(*before, indices)]
 
 
 def _take_in_batches(params: Array, indices: Array, axis: int, batch: int) -> Array:
@@ -232,7 +241,10 @@ def _select_v2(node: KernelNode, condition: Array, t: Array, e: Array) -> Array:
 
 @kernel("OneHot")
 def _one_hot(node: KernelNode, indices: Array, depth: Array, on: Array, off: Array) -> Array:
-    axis = check_axis("OneHot", node.attrs["axis"], indices.ndim + 1)
+    axis = node.attrs["axis"]
+    if not -1 <= axis <= indices.ndim:
+        invalid(f"Expected axis to be -1 or between [0, {indices.ndim}]. But received: {axis}")
+    axis = indices.ndim if axis == -1 else axis
     check_result_rank("OneHot", indices.ndim + 1)
     count = size_value("OneHot", "depth", depth)
     check_rank("OneHot", "on_value", on, 0)
@@ -241,8 +253,12 @@ def _one_hot(node: KernelNode, indices: Array, depth: Array, on: Array, off: Arr
     checked_size(shape, on.itemsize)
     result: Array = np.full(shape, off, off.dtype)
     # An index that is out of range has no element that is on.
-    valid = np.nonzero((indices >= 0) & (indices < count))
-    result[(*valid[:axis], indices[valid], *valid[axis:])] = on
+    if not result.size:
+        return result
+    numbers = indices.reshape(math.prod(indices.shape[:axis]), -1)
+    before, after = np.nonzero((numbers >= 0) & (numbers < count))
+    cube = result.reshape(numbers.shape[0], count, numbers.shape[1])
+    cube[before, numbers[before, after], after] = on
     return result
 
 

@@ -95,8 +95,9 @@ def fold_mirror(gradient: Array, paddings: Paddings, mode: str) -> Array:
     return gradient
 
 
-def _inside(shape: tuple[int, ...], paddings: Paddings) -> tuple[slice, ...]:
-    return tuple(slice(b, b + size) for size, (b, _) in zip(shape, paddings, strict=True))
+def _inside(shape: tuple[int, ...], paddings: Paddings) -> tuple[Any, ...]:
+    # The ellipsis makes NumPy copy the element of a scalar, where it could store the array.
+    return (*(slice(b, b + size) for size, (b, _) in zip(shape, paddings, strict=True)), ...)
 
 
 def _check_mirror(shape: list[int] | tuple[int, ...], paddings: Paddings, mode: str) -> None:

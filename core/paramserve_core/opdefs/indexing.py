@@ -102,7 +102,11 @@ def _gather_v2(ctx: ShapeContext) -> Shapes:
     axis_value, batch_dims = ctx.constant(2), ctx.attrs["batch_dims"]
     if params is None or indices is None:
         return [UNKNOWN]
-    batch = axis_within(ctx, batch_dims, len(indices) + 1, "batch_dims") if batch_dims else 0
+    if not -len(indices) <= batch_dims <= len(indices):
+        raise shape_error(
+            ctx, f"batch_dims {batch_dims} is out of range [-{len(indices)}, {len(indices)}]"
+        )
+    batch = batch_dims + len(indices) if batch_dims < 0 else batch_dims
     if axis_value is None:
         return [TensorShape([None] * (len(params) + len(indices) - 1 - batch))]
     axis = axis_within(ctx, int(axis_value), len(params))
@@ -151,7 +155,10 @@ def _one_hot(ctx: ShapeContext) -> Shapes:
         return [UNKNOWN]
     if depth is not None and depth < 0:
         raise shape_error(ctx, f"depth must be non-negative, got: {int(depth)}")
-    axis = axis_within(ctx, ctx.attrs["axis"], len(dims) + 1)
+    axis = ctx.attrs["axis"]
+    if not -1 <= axis <= len(dims):
+        raise shape_error(ctx, f"axis must be -1 or in [0, {len(dims)}], got: {axis}")
+    axis = len(dims) if axis == -1 else axis
     return [TensorShape([*dims[:axis], None if depth is None else int(depth), *dims[axis:]])]
 
 
