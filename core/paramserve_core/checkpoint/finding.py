@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from google.protobuf.message import DecodeError
 
@@ -19,6 +20,9 @@ from paramserve_core.checkpoint.tf_bundle import decode_bundle_index
 from paramserve_core.checkpoint.tf_v1 import is_table, read_table_files
 from paramserve_core.errors import DataLossError, InvalidArgumentError, NotFoundError, OpError
 from paramserve_protos.v1 import checkpoint_service_pb2 as messages
+
+NO_CHECKPOINT: Final = "there is no checkpoint at"
+"""How the message begins that says so, by which a client can tell it from a missing key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +149,6 @@ def not_found(path: str) -> OpError:
     return NotFoundError(
         None,
         None,
-        f"there is no checkpoint at {path!r} on any task's disk; the path is what Saver.save "
+        f"{NO_CHECKPOINT} {path!r} on any task's disk; the path is what Saver.save "
         "returned, without the suffix of any file",
     )

@@ -12,6 +12,7 @@ of one of them.
 
 from __future__ import annotations
 
+import uuid
 from pathlib import Path
 from typing import Final
 
@@ -101,6 +102,24 @@ def write_state(
         last_preserved_timestamp=update.last_preserved_timestamp
         or (old.last_preserved_timestamp if old is not None else 0.0),
     )
+    _write(disk, path, state, temporary)
+
+
+def replace_state(
+    disk: Disk, directory: Path, latest_filename: str, state: CheckpointState
+) -> None:
+    """Replaces the state file of a directory with what the caller made.
+
+    Raises:
+        FailedPreconditionError: the file is there and is something else.
+        OSError: the disk refused; the old file is whole.
+    """
+    path = directory / file_name(latest_filename or DEFAULT_STATE_FILE, "name of a state file")
+    read_state(disk, directory, path.name)
+    _write(disk, path, state, directory / f"{path.name}.{uuid.uuid4().hex}{TEMPORARY}")
+
+
+def _write(disk: Disk, path: Path, state: CheckpointState, temporary: Path) -> None:
     content = text_format.MessageToString(state, as_utf8=True).encode()
     replace_file(disk, path, content, temporary)
 

@@ -6,6 +6,7 @@ Knows dtypes and shapes; knows nothing of kernels, graphs or sessions.
 from paramserve_core.opdefs import array as _array  # noqa: F401 # fills the registry, like these
 from paramserve_core.opdefs import control as _control  # noqa: F401
 from paramserve_core.opdefs import indexing as _indexing  # noqa: F401
+from paramserve_core.opdefs import io as _io  # noqa: F401
 from paramserve_core.opdefs import math as _math  # noqa: F401
 from paramserve_core.opdefs import math_product as _math_product  # noqa: F401
 from paramserve_core.opdefs import math_reduce as _math_reduce  # noqa: F401
