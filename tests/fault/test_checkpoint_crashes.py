@@ -1,5 +1,7 @@
 """A crash at any operation on any disk leaves the old checkpoint or the new one, whole."""
 
+import errno
+import os
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +10,7 @@ import pytest
 from checkpoint_tasks import Task, Tasks, entry
 from memory_disk import CrashError, MemoryDisk
 from paramserve_core import dtypes
-from paramserve_core.errors import OpError, UnavailableError
+from paramserve_core.errors import OpError, ResourceExhaustedError, UnavailableError
 from paramserve_core.runtime import ThreadRuntime
 from paramserve_protos.v1 import checkpoint_service_pb2 as messages
 
@@ -193,3 +195,64 @@ def test_save_that_only_one_task_committed_is_given_to_the_other():
         file.read_into(memoryview(content), 0)
         indexes.append(bytes(content))
     assert indexes[0] == indexes[1]
+
+
+class FailingDisk:
+    """Makes one operation of a disk fail with an error of the operating system."""
+
+    def __init__(self, disk: MemoryDisk, at: int, number: int) -> None:
+        self.is_over = False
+        self._countdown = at
+        self._number = number
+        disk.before = self._before
+
+    def _before(self, operation: str, path: Path) -> None:
+        self._countdown -= 1
+        if self._countdown < 0 and not self.is_over:
+            self.is_over = True
+            raise OSError(self._number, os.strerror(self._number), str(path))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", ["model", "other"])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO], ids=["full", "broken"])
+def test_disk_that_fails_at_any_operation_leaves_one_whole_checkpoint(path, number):
+    counts = count_operations(path)
+    for at in range(max(counts)):
+        for i in range(2):
+            disks = saved_once(at)
+            cluster = Cluster(disks)
+            cluster.fill(2)
+            FailingDisk(disks[i], at, number)
+            is_saved = try_to_save(cluster, path)
+            disks[i].before = lambda operation, path: None
+            cluster.restore("model", *ENTRIES)
+            found = cluster.values()
+            assert found in ({1.0}, {2.0})
+            assert found == {1.0} or path == "model"
+            if is_saved:
+                cluster.restore(path, *ENTRIES)
+                assert cluster.values() == {2.0}
+            # The session goes on: the next save in it works, and leaves nothing behind.
+            cluster.fill(3)
+            cluster.save("third", *ENTRIES)
+            cluster.restore("model", *ENTRIES)
+            assert cluster.values() == found
+            for disk in disks:
+                assert files_of(disk) == expected_files(disk, "model", "third", path)
+
+
+def test_full_disk_is_said_to_be_full_and_leaves_nothing():
+    disks = saved_once(0)
+    cluster = Cluster(disks)
+    cluster.fill(2)
+    before = [disk.names(ROOT) for disk in disks]
+
+    def full(operation: str, path: Path) -> None:
+        if operation == "write":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    disks[1].before = full
+    with pytest.raises(ResourceExhaustedError, match="the disk is full"):
+        cluster.save("other", *ENTRIES)
+    assert [disk.names(ROOT) for disk in disks] == before

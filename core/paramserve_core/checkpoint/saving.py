@@ -213,12 +213,12 @@ class Saves:
             written = write_bundle_data(
                 self._disk, self._runtime, temporary, final.name, save.tensors, save.check
             )
+            save.hold(written.file)
             save.renames.append((temporary, final))
         else:
             raise UnimplementedError(
                 None, None, "checkpoints of TensorFlow's V1 format are read, not written"
             )
-        save.hold(written.file)
         save.tensors = []
         save.written.CopyFrom(written.contents)
         save.state = _State.WRITTEN
@@ -228,6 +228,7 @@ class Saves:
         written = write_safetensors(
             self._disk, self._runtime, temporary, final.name, save.tensors, save.check
         )
+        save.hold(written.file)
         self._disk.rename(temporary, final)
         self._disk.sync_directory(final.parent)
         return written
