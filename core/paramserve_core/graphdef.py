@@ -53,6 +53,8 @@ _KIND_OF_FIELD: Final = {field: kind for kind, field in _FIELD_OF_KIND.items()}
 _INT64_MIN: Final = -(2**63)
 _INT64_MAX: Final = 2**63 - 1
 _MAX_PADDED_ELEMENTS: Final = 2**24
+_MAX_TENSORS: Final = 2**16
+"""Most tensors of one argument of an op: each takes memory before the op runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -432,6 +434,15 @@ def decode_attrs(node: NodeDef, op_def: OpDef) -> dict[str, Any]:
         else:
             raise InvalidArgumentError(
                 node, None, f"attribute {name!r} of op {op_def.name} is missing"
+            )
+    for arg in (*op_def.inputs, *op_def.outputs):
+        count = 0 if arg.number_attr is None else attrs[arg.number_attr]
+        if count > _MAX_TENSORS:
+            raise InvalidArgumentError(
+                node,
+                None,
+                f"attribute {arg.number_attr!r} of op {op_def.name} asks for {count} tensors; "
+                f"there can be at most {_MAX_TENSORS}",
             )
     return attrs
 

@@ -40,6 +40,7 @@ from paramserve_core.executor.step import StepContext
 from paramserve_core.executor.store import Ref
 from paramserve_core.graphdef import decode_attrs, split_input
 from paramserve_core.kernels import KernelNode, find_kernel
+from paramserve_core.kernels.limits import checked_size
 from paramserve_core.kernels.registry import DEAD
 from paramserve_core.opdefs import OpDef, find_op
 from paramserve_protos.v1 import node_def_pb2
@@ -242,7 +243,7 @@ def _result(name: str, value: Any) -> Array:
     return result
 
 
-def _named(error: OpError, node: KernelNode) -> OpError:
+def _named(error: OpError, node: KernelNode | node_def_pb2.NodeDef) -> OpError:
     if error.node_name is None:
         error.node_name = node.name
         error.op_type = node.op
@@ -297,7 +298,12 @@ class _Compiler:
         attrs = decode_attrs(node, definition)
         output_dtypes = definition.output_dtypes(attrs)
         if node.op == "Const":
-            self.template[self._new_slot(f"{node.name}:0")] = attrs["value"]
+            value = attrs["value"]
+            try:  # a message of some bytes may stand for a value of any size
+                checked_size(value.shape, value.itemsize)
+            except OpError as error:
+                raise _named(error, node) from None
+            self.template[self._new_slot(f"{node.name}:0")] = value
             return
         names: list[str] = []
         controls: list[int] = []
