@@ -155,12 +155,14 @@ def _take(params: Array, indices: Array, axis: int) -> Array:
     before: tuple[Any, ...] = (slice(None),) * axis
     if indices.ndim == 0:
         # Not `take`, which gives no array for an element. The ellipsis keeps it one.
-        return params[(*before, int(indices), ...)]
-    if params.flags.c_contiguous:
+        taken: Array = params[(*before, int(indices), ...)]
+    elif params.flags.c_contiguous:
         # "clip" because "raise" copies through a buffer; nothing is out of range any more.
-        return np.take(params, indices, axis, mode="clip")
-    # `take` would make a contiguous copy of all of params first.
-    return params[(*before, indices)]
+        taken = np.take(params, indices, axis, mode="clip")
+    else:
+        # `take` would make a contiguous copy of all of params first.
+        taken = params[(*before, indices)]
+    return taken
 
 
 def _take_in_batches(params: Array, indices: Array, axis: int, batch: int) -> Array:

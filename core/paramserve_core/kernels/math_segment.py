@@ -40,7 +40,7 @@ def _placed(numbers: Array, rows: Array, count: int, dtype: np.dtype[Any], empty
     """An array of `count` rows: these at their numbers, `empty` elsewhere."""
     shape = (count, *rows.shape[1:])
     checked_size(shape, dtype.itemsize)
-    result: Array = np.full(shape, empty, dtype)
+    result = np.full(shape, empty, dtype) if empty else np.zeros(shape, dtype)
     result[numbers] = rows
     return result
 

@@ -41,12 +41,13 @@ def combine(ufunc: np.ufunc, numbers: Array, rows: Array) -> tuple[Array, Positi
     """
     if (numbers[1:] < numbers[:-1]).any():
         order, begins = sorted_segments(numbers)
-        rows = rows[order]
+        rows = rows.take(order, axis=0)
         distinct = numbers[order[begins]]
     else:
         begins = run_begins(numbers)
         distinct = numbers[begins]
-    rows = rows.astype(compute_dtype(rows.dtype), copy=False)
+    # Contiguous: `take` would copy all of the rows first, every time.
+    rows = np.ascontiguousarray(rows, compute_dtype(rows.dtype))
     lengths = np.diff(begins, append=len(numbers))
     return distinct, lengths, _combine_runs(ufunc, rows, begins, lengths)
 
@@ -63,14 +64,13 @@ def _combine_runs(ufunc: np.ufunc, rows: Array, begins: Positions, lengths: Posi
     if not len(begins) or not width:
         return np.empty((len(begins), *rows.shape[1:]), rows.dtype)
     if width == 1 or len(rows) >= _LONG_RUN * len(begins):
-        result: Array = ufunc.reduceat(rows, begins, axis=0, dtype=rows.dtype)
-        return result
-    result = rows[begins]
+        return np.asarray(ufunc.reduceat(rows, begins, axis=0, dtype=rows.dtype))
+    result = rows.take(begins, axis=0)
     for nth in range(1, _MAX_ROUNDS):
         runs = np.flatnonzero(lengths > nth)
         if not len(runs):
             return result
-        result[runs] = ufunc(result[runs], rows[begins[runs] + nth])
+        result[runs] = ufunc(result.take(runs, axis=0), rows.take(begins[runs] + nth, axis=0))
     for run in np.flatnonzero(lengths > _MAX_ROUNDS):
         begin, end = begins[run], begins[run] + lengths[run]
         rest = ufunc.reduce(rows[begin + _MAX_ROUNDS : end], axis=0, dtype=rows.dtype)
