@@ -229,8 +229,7 @@ class Saves:
             self._disk, self._runtime, temporary, final.name, save.tensors, save.check
         )
         save.hold(written.file)
-        self._disk.rename(temporary, final)
-        self._disk.sync_directory(final.parent)
+        self._disk.rename(temporary, final)  # Durable when the index is, see `_prepare`.
         return written
 
     def prepare_commit(self, request: messages.PrepareCommitRequest) -> None:
