@@ -1,0 +1,187 @@
+"""Connections to a server over gRPC: one channel and one bidirectional stream each.
+
+Thread rule: a dialer may be used from any thread. Each connection has a thread that reads and calls
+its receiver; gRPC has another that writes what `send` put into the outbox.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Any, Final, TypeVar
+
+import grpc
+from google.protobuf.message import Message as ProtoMessage
+
+from paramserve_core.errors import OpError, UnavailableError, error_from_status
+from paramserve_core.transport.credentials import ClientCredentials
+from paramserve_core.transport.frames import MAX_FRAME_BYTES, Assembler, encode
+from paramserve_core.transport.interface import Connection, Message, Receiver
+from paramserve_core.transport.outbox import Outbox
+from paramserve_protos.v1 import service_pb2
+
+M = TypeVar("M", bound=ProtoMessage)
+
+DEFAULT_MAX_MESSAGE_BYTES: Final = 16 << 30
+
+SERVICE: Final = "/paramserve.v1.ParameterServer"
+
+_OPTIONS: Final = [
+    # Every connection has a socket of its own, whose end is the connection's end.
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", MAX_FRAME_BYTES),
+    # A peer whose host is gone is noticed within half a minute.
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.enable_http_proxy", 0),
+]
+
+
+class GrpcDialer:
+    """Connects to one server.
+
+    Args:
+        address: "host:port".
+        credentials: what to show, and whether to use TLS.
+        max_message_bytes: the largest message to accept or to send.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        credentials: ClientCredentials | None = None,
+        max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES,
+    ) -> None:
+        self._address = address
+        self._credentials = credentials or ClientCredentials()
+        self._max_message_bytes = max_message_bytes
+        self._metadata = (
+            [("authorization", f"Bearer {self._credentials.token}")]
+            if self._credentials.token
+            else []
+        )
+
+    @property
+    def address(self) -> str:
+        """The server: "host:port"."""
+        return self._address
+
+    def dial(self, receiver: Receiver, timeout_s: float) -> Connection:
+        """Begins a connection; a server that cannot be reached is told by `Receiver.lost`."""
+        return GrpcConnection(
+            self._channel(), self._metadata, receiver, self._address, self._max_message_bytes
+        )
+
+    def describe(self, timeout_s: float) -> service_pb2.DescribeResponse:
+        """Asks the server who it is.
+
+        Raises:
+            UnavailableError: nobody answered within `timeout_s`.
+            OpError: the server refused.
+        """
+        return self._ask(
+            "Describe", service_pb2.DescribeRequest(), service_pb2.DescribeResponse, timeout_s
+        )
+
+    def list_variables(self, timeout_s: float) -> list[service_pb2.VariableInfo]:
+        """Asks the server for its variables; raises as `describe` does."""
+        request = service_pb2.ListVariablesRequest()
+        answer = self._ask("ListVariables", request, service_pb2.ListVariablesResponse, timeout_s)
+        return list(answer.variables)
+
+    def close(self) -> None:
+        """Nothing is kept between connections."""
+
+    def _channel(self) -> grpc.Channel:
+        credentials = self._credentials
+        if credentials.ca is None and credentials.cert is None:
+            return grpc.insecure_channel(self._address, _OPTIONS)
+        secure = grpc.ssl_channel_credentials(credentials.ca, credentials.key, credentials.cert)
+        return grpc.secure_channel(self._address, secure, _OPTIONS)
+
+    def _ask(
+        self, method: str, request: ProtoMessage, response_type: type[M], timeout_s: float
+    ) -> M:
+        with self._channel() as channel:
+            call = channel.unary_unary(
+                f"{SERVICE}/{method}",
+                request_serializer=type(request).SerializeToString,
+                response_deserializer=response_type.FromString,
+            )
+            try:
+                answer: M = call(
+                    request, timeout=timeout_s, metadata=self._metadata, wait_for_ready=False
+                )
+            except grpc.RpcError as error:
+                raise error_of(error, self._address) from None
+        return answer
+
+
+class GrpcConnection:
+    """One stream to a server."""
+
+    def __init__(
+        self,
+        channel: grpc.Channel,
+        metadata: list[tuple[str, str]],
+        receiver: Receiver,
+        address: str,
+        max_message_bytes: int,
+    ) -> None:
+        self._channel = channel
+        self._receiver = receiver
+        self._address = address
+        self._max_message_bytes = max_message_bytes
+        self._outbox = Outbox()
+        self._lock = threading.Lock()
+        self._is_closed = False
+        converse = channel.stream_stream(f"{SERVICE}/Converse")
+        self._call: Any = converse(self._outbox, metadata=metadata)
+        threading.Thread(target=self._read, name="paramserve-read", daemon=True).start()
+
+    def send(self, message: Message) -> None:
+        """See `Connection.send`."""
+        self._outbox.put_all(encode(message, self._max_message_bytes))
+
+    def close(self) -> None:
+        """See `Connection.close`; what was sent still goes out."""
+        with self._lock:
+            if self._is_closed:
+                return
+            self._is_closed = True
+        self._outbox.close(drop=False)
+        self._call.cancel()
+        self._channel.close()
+
+    def _read(self) -> None:
+        assembler = Assembler(self._max_message_bytes)
+        error: OpError = UnavailableError(None, None, f"{self._address} closed the connection")
+        try:
+            self._receive(self._call, assembler)
+        except grpc.RpcError as failure:
+            error = error_of(failure, self._address)
+        except OpError as failure:
+            error = failure
+        with self._lock:
+            was_closed, self._is_closed = self._is_closed, True
+        self._outbox.close(error)
+        if not was_closed:
+            self._call.cancel()
+            self._channel.close()
+            self._receiver.lost(error)
+
+    def _receive(self, frames: Iterator[bytes], assembler: Assembler) -> None:
+        for frame in frames:
+            message = assembler.feed(frame)
+            if message is not None and not self._is_closed:
+                self._receiver.received(message)
+
+
+def error_of(error: grpc.RpcError, address: str) -> OpError:
+    """GRPC's error as ours, with the server named."""
+    code = error.code().value[0]
+    details = error.details() or "no reason given"
+    return error_from_status(code, f"{address}: {details}")

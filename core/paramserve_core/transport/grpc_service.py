@@ -1,0 +1,260 @@
+"""The listening side: a gRPC server in front of an `Acceptor`.
+
+Each conversation keeps two threads: the one that gRPC gave the call, which writes, and one that
+reads and calls the receiver. So the pool is as large as the number of conversations allowed, and
+one more is refused rather than left waiting.
+
+Thread rule: `GrpcServer` belongs to whoever made it; the service's methods run on gRPC's threads.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import grpc
+
+from paramserve_core.errors import OpError, UnavailableError
+from paramserve_core.transport.frames import MAX_FRAME_BYTES, Assembler, encode
+from paramserve_core.transport.interface import Connection, Message, Receiver
+from paramserve_core.transport.outbox import Outbox
+from paramserve_protos.v1 import service_pb2
+
+_SERVICE_NAME: Final = "paramserve.v1.ParameterServer"
+_SPARE_THREADS: Final = 16
+"""For calls that are short: descriptions, listings, health, reflection."""
+
+_OPTIONS: Final = [
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", MAX_FRAME_BYTES),
+    ("grpc.max_metadata_size", 16 << 10),
+    # Two servers on one port would each get half of the clients.
+    ("grpc.so_reuseport", 0),
+    # A client whose host is gone is noticed within half a minute.
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+]
+
+_log = logging.getLogger(__name__)
+
+
+class Host(Protocol):
+    """What the service needs of the task behind it."""
+
+    def accept(self, connection: Connection, peer: str) -> Receiver:
+        """A client connected; answers who receives its messages."""
+
+    def describe(self) -> service_pb2.DescribeResponse:
+        """Who the task is and how it does."""
+
+    def list_variables(self, containers: list[str] | None = None) -> list[service_pb2.VariableInfo]:
+        """The variables of the task."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerTls:
+    """Certificates of a server, PEM.
+
+    Attributes:
+        key: its private key.
+        cert: its certificate.
+        client_ca: who must have signed a client's certificate; None: clients need none.
+    """
+
+    key: bytes
+    cert: bytes
+    client_ca: bytes | None = None
+
+
+class GrpcServer:
+    """A gRPC server that hands its conversations to a host.
+
+    Args:
+        host: the task behind it.
+        max_conversations: how many clients at a time.
+        max_message_bytes: envelope and tensors of one message together.
+        tls: certificates; None: plain text.
+        interceptors: see each call before the service does.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        *,
+        max_conversations: int,
+        max_message_bytes: int,
+        tls: ServerTls | None = None,
+        interceptors: Sequence[grpc.ServerInterceptor] = (),
+    ) -> None:
+        self._tls = tls
+        self._service = _Service(host, max_conversations, max_message_bytes)
+        self._pool = ThreadPoolExecutor(max_conversations + _SPARE_THREADS, "paramserve-grpc")
+        self.grpc_server = grpc.server(self._pool, interceptors=interceptors, options=_OPTIONS)
+        self.grpc_server.add_generic_rpc_handlers((self._service.handlers(),))
+
+    def listen(self, address: str) -> int:
+        """Binds "host:port"; port 0 is any. Answers the port.
+
+        Raises:
+            OSError: the address cannot be had; the message says why.
+        """
+        try:
+            if self._tls is None:
+                port = self.grpc_server.add_insecure_port(address)
+            else:
+                credentials = grpc.ssl_server_credentials(
+                    [(self._tls.key, self._tls.cert)],
+                    root_certificates=self._tls.client_ca,
+                    require_client_auth=self._tls.client_ca is not None,
+                )
+                port = self.grpc_server.add_secure_port(address, credentials)
+        except (RuntimeError, ValueError) as error:
+            raise OSError(f"cannot listen on {address}: {error}") from None
+        if not port:
+            raise OSError(f"cannot listen on {address}")
+        return port
+
+    def start(self) -> None:
+        """Serves, on threads of its own."""
+        self.grpc_server.start()
+
+    def stop(self, grace_s: float) -> None:
+        """Stops listening, ends every conversation, and waits until all calls have ended."""
+        stopped = self.grpc_server.stop(grace_s)
+        self._service.end_all()
+        stopped.wait()
+        self._pool.shutdown(wait=False)
+
+
+class _Service:
+    """The methods of the service."""
+
+    def __init__(self, host: Host, max_conversations: int, max_message_bytes: int) -> None:
+        self._host = host
+        self._max_conversations = max_conversations
+        self._max_message_bytes = max_message_bytes
+        self._lock = threading.Lock()
+        self._streams: set[_Stream] = set()
+
+    def handlers(self) -> grpc.GenericRpcHandler:
+        describe = grpc.unary_unary_rpc_method_handler(
+            self._describe,
+            request_deserializer=service_pb2.DescribeRequest.FromString,
+            response_serializer=service_pb2.DescribeResponse.SerializeToString,
+        )
+        list_variables = grpc.unary_unary_rpc_method_handler(
+            self._list_variables,
+            request_deserializer=service_pb2.ListVariablesRequest.FromString,
+            response_serializer=service_pb2.ListVariablesResponse.SerializeToString,
+        )
+        # Without (de)serializers, frames are bytes here: see `frames`.
+        converse = grpc.stream_stream_rpc_method_handler(self._converse)
+        return grpc.method_handlers_generic_handler(
+            _SERVICE_NAME,
+            {"Describe": describe, "ListVariables": list_variables, "Converse": converse},
+        )
+
+    def end_all(self) -> None:
+        with self._lock:
+            streams = list(self._streams)
+        for stream in streams:
+            stream.close()
+
+    def _describe(
+        self, request: service_pb2.DescribeRequest, context: grpc.ServicerContext
+    ) -> service_pb2.DescribeResponse:
+        return self._host.describe()
+
+    def _list_variables(
+        self, request: service_pb2.ListVariablesRequest, context: grpc.ServicerContext
+    ) -> service_pb2.ListVariablesResponse:
+        variables = self._host.list_variables(list(request.containers) or None)
+        return service_pb2.ListVariablesResponse(variables=variables)
+
+    def _converse(self, frames: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
+        with self._lock:
+            is_full = len(self._streams) >= self._max_conversations
+            if not is_full:
+                stream = _Stream(frames, context, self._max_message_bytes)
+                self._streams.add(stream)
+        if is_full:
+            context.abort(
+                grpc.StatusCode.RESOURCE_EXHAUSTED,
+                f"the server has {self._max_conversations} connections, its limit",
+            )
+        try:
+            yield from stream.serve(self._host)
+        finally:
+            with self._lock:
+                self._streams.discard(stream)
+
+
+class _Stream:
+    """One conversation; the `Connection` that its session sends on."""
+
+    def __init__(
+        self, frames: Iterator[bytes], context: grpc.ServicerContext, max_message_bytes: int
+    ) -> None:
+        self._frames = frames
+        self._context = context
+        self._max_message_bytes = max_message_bytes
+        self._outbox = Outbox()
+        self._refusal: OpError | None = None
+        self._receiver: Receiver | None = None
+
+    def send(self, message: Message) -> None:
+        """See `Connection.send`."""
+        self._outbox.put_all(encode(message, self._max_message_bytes))
+
+    def close(self) -> None:
+        """See `Connection.close`; what was sent still goes out."""
+        self._outbox.close(drop=False)
+
+    def serve(self, host: Host) -> Iterator[bytes]:
+        """Reads on a thread of its own, and gives gRPC what is to be written."""
+        # Also called when the client is gone, or gRPC would leave the writer waiting.
+        self._context.add_callback(self._outbox.close)
+        receiver = self._receiver = host.accept(self, self._context.peer())
+        threading.Thread(target=self._read, name="paramserve-read", daemon=True).start()
+        try:
+            yield from self._outbox
+        finally:
+            self._outbox.close()
+            receiver.lost(
+                self._refusal or UnavailableError(None, None, "the client closed the connection")
+            )
+        if self._refusal is not None:
+            code = _STATUS_OF[self._refusal.error_code]
+            self._context.abort(code, self._refusal.message)
+
+    def _read(self) -> None:
+        assembler = Assembler(self._max_message_bytes)
+        receiver = self._receiver
+        assert receiver is not None
+        try:
+            for frame in self._frames:
+                message = assembler.feed(frame)
+                if message is not None:
+                    receiver.received(message)
+        except OpError as error:
+            self._refusal = error
+            _log.warning(
+                "message refused", extra={"peer": self._context.peer(), "error": error.message}
+            )
+        except grpc.RpcError:
+            pass  # the client is gone
+        except Exception as error:
+            # gRPC tells a request iterator that the call has ended by a bare Exception.
+            if self._context.is_active():
+                _log.exception("reading from %s failed", self._context.peer())
+                self._refusal = UnavailableError(None, None, f"{type(error).__name__}: {error}")
+        self._outbox.close(drop=False)
+
+
+_STATUS_OF: Final[dict[int, grpc.StatusCode]] = {code.value[0]: code for code in grpc.StatusCode}
