@@ -17,14 +17,17 @@ from paramserve_core.kernels.numerics import Array, check_rank, invalid, scalar_
 from paramserve_core.values import MAX_RANK
 
 
-def vector_value(op: str, what: str, array: Array) -> list[int]:
-    """The integers in `array`, which is a vector.
+def vector_value(op: str, what: str, array: Array, length: int) -> list[int]:
+    """The integers in `array`, which is a vector of `length` of them.
 
     Raises:
-        InvalidArgumentError: it has another rank.
+        InvalidArgumentError: it has another shape.
     """
-    if array.ndim != 1:
-        check_rank(op, what, array, 1)
+    if array.shape != (length,):
+        invalid(
+            f"{op}: {what} must be a vector of length {length}, but has shape "
+            f"{shape_text(array.shape)}"
+        )
     values: list[int] = array.tolist()
     return values
 
@@ -71,14 +74,15 @@ def check_axis(op: str, axis: int, rank: int, what: str = "axis") -> int:
     return axis + rank if axis < 0 else axis
 
 
-def distinct_axes(op: str, axes: Sequence[int], rank: int) -> tuple[int, ...]:
-    """Several axes, each counted from the front.
+def axes_value(op: str, array: Array, rank: int) -> tuple[int, ...]:
+    """The axes in `array`, of any shape, each counted from the front.
 
     Raises:
         InvalidArgumentError: one is out of range, or named twice.
     """
     named: list[int] = []
-    for axis in axes:
+    # One more than there can be is enough to find one twice, however many there are.
+    for axis in array.reshape(-1)[: rank + 1].tolist():
         position = check_axis(op, axis, rank)
         if position in named:
             invalid(f"{op}: the axes contain a duplicate dimension: {position}")

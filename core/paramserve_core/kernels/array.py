@@ -17,10 +17,10 @@ import numpy as np
 from paramserve_core.errors import UnimplementedError
 from paramserve_core.kernels import diagonals, joining, padding
 from paramserve_core.kernels.arguments import (
+    axes_value,
     check_axis,
     check_indices,
     check_result_rank,
-    distinct_axes,
     shape_value,
     vector_value,
     zero_of,
@@ -201,7 +201,7 @@ def _broadcast_gradient_args(node: KernelNode, s0: Array, s1: Array) -> tuple[Ar
 
 def _aligned_shapes(op: str, s0: Array, s1: Array) -> tuple[list[int], list[int]]:
     """Two shapes that broadcast, the shorter one with sizes of 1 in front."""
-    first, second = vector_value(op, "s0", s0), vector_value(op, "s1", s1)
+    first, second = shape_value(op, "s0", s0), shape_value(op, "s1", s1)
     length = max(len(first), len(second))
     a = [1] * (length - len(first)) + first
     b = [1] * (length - len(second)) + second
@@ -272,12 +272,7 @@ def _broadcast_to(node: KernelNode, value: Array, shape: Array) -> Array:
 
 @kernel("Tile")
 def _tile(node: KernelNode, value: Array, multiples: Array) -> Array:
-    counts = vector_value("Tile", "multiples", multiples)
-    if len(counts) != value.ndim:
-        invalid(
-            f"Expected multiples argument to be a vector of length {value.ndim}, "
-            f"but got length {len(counts)}"
-        )
+    counts = vector_value("Tile", "multiples", multiples, value.ndim)
     if any(count < 0 for count in counts):
         invalid(f"Tile: expected multiples >= 0, but got {counts}")
     shape = [size * count for size, count in zip(value.shape, counts, strict=True)]
@@ -355,13 +350,12 @@ def _unpack(node: KernelNode, value: Array) -> Any:
 
 @kernel("Transpose")
 def _transpose(node: KernelNode, x: Array, perm: Array) -> Array:
-    order = vector_value("Transpose", "perm", perm)
-    if len(order) != x.ndim:
+    if perm.shape != (x.ndim,):
         invalid(
-            f"transpose expects a vector of size {x.ndim}, but perm is a vector of size "
-            f"{len(order)}"
+            f"transpose expects a vector of size {x.ndim}, but perm has shape "
+            f"{shape_text(perm.shape)}"
         )
-    return x.transpose(distinct_axes("Transpose", order, x.ndim))
+    return x.transpose(axes_value("Transpose", perm, x.ndim))
 
 
 @kernel("InvertPermutation")
@@ -389,8 +383,8 @@ def _reverse_v1(node: KernelNode, tensor: Array, dims: Array) -> Array:
 
 @kernel("ReverseV2")
 def _reverse(node: KernelNode, tensor: Array, axis: Array) -> Array:
-    axes = vector_value(node.op, "axis", axis)
-    return _flipped(tensor, distinct_axes(node.op, axes, tensor.ndim))
+    check_rank(node.op, "axis", axis, 1)
+    return _flipped(tensor, axes_value(node.op, axis, tensor.ndim))
 
 
 def _flipped(tensor: Array, axes: Sequence[int]) -> Array:

@@ -44,12 +44,8 @@ _MAX_ITEMS: Final = 31
 
 @kernel("Slice")
 def _slice(node: KernelNode, value: Array, begin: Array, size: Array) -> Array:
-    begins, sizes = vector_value("Slice", "begin", begin), vector_value("Slice", "size", size)
-    if not len(begins) == len(sizes) == value.ndim:
-        invalid(
-            f"Expected begin and size arguments to be vectors of size {value.ndim}, but got sizes "
-            f"{len(begins)} and {len(sizes)}"
-        )
+    begins = vector_value("Slice", "begin", begin, value.ndim)
+    sizes = vector_value("Slice", "size", size, value.ndim)
     index: list[Any] = []
     for axis, (first, count, whole) in enumerate(zip(begins, sizes, value.shape, strict=True)):
         if not 0 <= first <= whole:
@@ -127,14 +123,14 @@ def _gather_v2(node: KernelNode, params: Array, indices: Array, axis_input: Arra
         invalid("params must be at least 1 dimensional")
     axis = axis_value("GatherV2", axis_input, params.ndim)
     batch_dims = node.attrs["batch_dims"]
-    if batch_dims == 0:
-        return _take(params, indices, axis)
     if not -indices.ndim <= batch_dims <= indices.ndim:
         invalid(
             f"Expected batch_dims in the range [{-indices.ndim}, {indices.ndim}], but got "
             f"{batch_dims}"
         )
     batch = batch_dims + indices.ndim if batch_dims < 0 else batch_dims
+    if batch == 0:
+        return _take(params, indices, axis)
     if batch > axis:
         invalid(f"batch_dims ({batch}) must be less than or equal to axis ({axis})")
     if params.shape[:batch] != indices.shape[:batch]:
@@ -172,7 +168,7 @@ def _take_in_batches(params: Array, indices: Array, axis: int, batch: int) -> Ar
     check_result_rank("GatherV2", len(shape))
     checked_size(shape, params.itemsize)
     moved = np.moveaxis(params, axis, batch)
-    grid = np.ogrid[tuple(slice(size) for size in params.shape[:batch])] if batch else ()
+    grid = np.ogrid[tuple(slice(size) for size in params.shape[:batch])]
     extra = (1,) * (indices.ndim - batch)
     rows = tuple(positions.reshape(positions.shape + extra) for positions in grid)
     # Shape [batch..., indices..., outer..., inner...]: the outer axes belong before the indices.

@@ -11,7 +11,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from paramserve_core.kernels.arguments import check_axis, check_result_rank, vector_value
+from paramserve_core.kernels.arguments import (
+    check_axis,
+    check_result_rank,
+    shape_value,
+    vector_value,
+)
 from paramserve_core.kernels.limits import checked_size
 from paramserve_core.kernels.numerics import Array, axis_value, invalid, shape_text
 
@@ -46,11 +51,11 @@ def offsets(axis_input: Array, shapes: Sequence[Array]) -> tuple[Array, ...]:
     Raises:
         InvalidArgumentError: the axis is out of range, or they differ in another dimension.
     """
-    first = vector_value("ConcatOffset", "shape[0]", shapes[0])
+    first = shape_value("ConcatOffset", "shape[0]", shapes[0])
     axis = axis_value("ConcatOffset", axis_input, len(first))
     begins, position = [], 0
     for i, shape in enumerate(shapes):
-        sizes = vector_value("ConcatOffset", f"shape[{i}]", shape)
+        sizes = shape_value("ConcatOffset", f"shape[{i}]", shape)
         if not _equal_but_for(axis, sizes, first):
             invalid(
                 f"ConcatOffset: all dimensions except {axis} must match: shape[{i}] is "
@@ -125,9 +130,7 @@ def split_sizes(axis_input: Array, value: Array, size_splits: Array, count: int)
     Raises:
         InvalidArgumentError: the axis is out of range, or the sizes do not add up to it.
     """
-    sizes = vector_value("SplitV", "size_splits", size_splits)
-    if len(sizes) != count:
-        invalid(f"SplitV: size_splits must have {count} elements, but has {len(sizes)}")
+    sizes = vector_value("SplitV", "size_splits", size_splits, count)
     axis = axis_value("SplitV", axis_input, value.ndim)
     whole = value.shape[axis]
     if sizes.count(-1) == 1:

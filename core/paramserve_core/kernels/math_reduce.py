@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 
 from paramserve_core.dtypes import as_dtype
-from paramserve_core.kernels.arguments import check_axis, distinct_axes
+from paramserve_core.kernels.arguments import axes_value, check_axis
 from paramserve_core.kernels.numerics import (
     Array,
     axis_value,
@@ -40,7 +40,7 @@ Reduction = Callable[[Array, tuple[int, ...], bool], Any]
 def _reduction(function: Reduction) -> KernelFunction:
     @quiet
     def run(node: KernelNode, value: Array, axes_input: Array) -> Array:
-        axes = distinct_axes(node.op, axes_input.reshape(-1).tolist(), value.ndim)
+        axes = axes_value(node.op, axes_input, value.ndim)
         return np.asarray(function(value, axes, node.attrs["keep_dims"]))
 
     return run
