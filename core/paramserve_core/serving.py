@@ -1,0 +1,172 @@
+"""One task behind a gRPC server: what a server process runs, and a `train.Server` in a program.
+
+Puts together the store, the checkpoints, the host of the sessions, and the listening transport. A
+session that sends its graph here gets a master that runs what it can on this task itself and
+reaches the other tasks of the cluster as any client would.
+
+Thread rule: a `TaskServer` belongs to whoever made it; `stop` may be called from any thread.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from paramserve_core.checkpoint.task_side import TaskCheckpoints
+from paramserve_core.cluster import ClusterSpec, task_name
+from paramserve_core.executor.store import StoreBudget, VariableStore
+from paramserve_core.master.conversation import Conversation, Patience
+from paramserve_core.master.local import LocalMaster
+from paramserve_core.master.options import MasterOptions
+from paramserve_core.master.tasks import LocalTask, RemoteTask
+from paramserve_core.runtime import ThreadRuntime
+from paramserve_core.task.host import TaskHost
+from paramserve_core.task.limits import TaskLimits
+from paramserve_core.transport.credentials import ClientCredentials
+from paramserve_core.transport.grpc_client import GrpcDialer
+from paramserve_core.transport.grpc_service import GrpcServer, ServerTls
+from paramserve_protos.v1 import config_pb2, service_pb2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServingOptions:
+    """What a task server is.
+
+    Attributes:
+        listen: "host:port"; port 0 is any.
+        job: the task's job.
+        index: its number in the job.
+        cluster: the other tasks that its masters may use; None: none.
+        checkpoint_root: the folder that clients' paths are confined to; None: the whole disk.
+        limits: what clients are granted.
+        tls: certificates; None: plain text.
+        interceptors: see each call first.
+        credentials: what it shows the other tasks.
+    """
+
+    listen: str = "127.0.0.1:0"
+    job: str = "ps"
+    index: int = 0
+    cluster: ClusterSpec | None = None
+    checkpoint_root: Path | None = None
+    limits: TaskLimits = field(default_factory=TaskLimits)
+    tls: ServerTls | None = None
+    interceptors: Sequence[Any] = ()
+    credentials: ClientCredentials = field(default_factory=ClientCredentials)
+
+
+class TaskServer:
+    """A task that serves on a port of its own.
+
+    Raises:
+        OSError: the address cannot be had; the message says why.
+    """
+
+    def __init__(self, options: ServingOptions) -> None:
+        self._options = options
+        self.name = task_name(options.job, options.index)
+        self._runtime = ThreadRuntime()
+        self._store = VariableStore(StoreBudget(options.limits.max_variable_bytes))
+        self._checkpoints = TaskCheckpoints(
+            self._store, self.name, options.checkpoint_root, self._runtime
+        )
+        self._task = service_pb2.Task(name=self.name, incarnation=secrets.randbits(63) | 1)
+        self.host = TaskHost(
+            task=self._task,
+            store=self._store,
+            runtime=self._runtime,
+            limits=options.limits,
+            checkpoints=self._checkpoints,
+            new_master=self._new_master,
+        )
+        self.server = GrpcServer(
+            self.host,
+            max_conversations=options.limits.max_sessions,
+            max_message_bytes=options.limits.max_message_bytes,
+            tls=options.tls,
+            interceptors=options.interceptors,
+        )
+        port = self.server.listen(options.listen)
+        host = options.listen.rpartition(":")[0]
+        self.address = f"{host}:{port}"
+        self._task.address = self.address
+
+    def start(self) -> None:
+        """Serves, on threads of its own."""
+        self.server.start()
+
+    def stop(self, grace_s: float) -> bool:
+        """Refuses what is new, lets running steps end, and stops.
+
+        Args:
+            grace_s: how long to wait for running steps; those that last longer are cancelled.
+
+        Returns:
+            Whether every running step ended.
+        """
+        ended = self.host.drain(grace_s)
+        self.host.close()
+        self.server.stop(1.0)
+        self._runtime.close()
+        return ended
+
+    def _new_master(self, config: config_pb2.ConfigProto) -> LocalMaster:
+        session_id = secrets.token_hex(16)
+        here = LocalTask(
+            self.name,
+            session_id,
+            self._store,
+            self._options.limits,
+            self._checkpoints,
+            incarnation=self._task.incarnation,
+            address=self.address,
+        )
+        options = MasterOptions.from_config(config)
+        tasks: list[LocalTask | RemoteTask] = [here]
+        for name, address in cluster_tasks(self._options.cluster):
+            if name != self.name and options.may_use(name):
+                tasks.append(
+                    remote_task(name, address, session_id, self._runtime, self._options.credentials)
+                )
+        return LocalMaster(
+            tasks,
+            self.name,
+            self._runtime,
+            soft_placement=options.soft_placement,
+            log_placement=options.log_placement,
+            max_nodes=self._options.limits.max_graph_nodes,
+        )
+
+
+def cluster_tasks(cluster: ClusterSpec | None) -> list[tuple[str, str]]:
+    """Name and address of every task of a cluster."""
+    if cluster is None:
+        return []
+    return [
+        (task_name(job, index), cluster.task_address(job, index))
+        for job in cluster.jobs
+        for index in cluster.task_indices(job)
+    ]
+
+
+def remote_task(
+    name: str,
+    address: str,
+    session_id: str,
+    runtime: ThreadRuntime,
+    credentials: ClientCredentials,
+    patience: Patience | None = None,
+) -> RemoteTask:
+    """A task elsewhere, for a master here; connects when it is first used."""
+    conversation = Conversation(
+        name,
+        GrpcDialer(address, credentials),
+        runtime,
+        session_id=session_id,
+        kind=service_pb2.SESSION_KIND_TASK,
+        patience=patience,
+    )
+    return RemoteTask(name, address, conversation)
