@@ -31,6 +31,7 @@ _OF_SAVE: Final = re.compile(
     re.DOTALL,
 )
 _BUNDLE_DATA: Final = re.compile(r"(?P<name>.+)\.data-\d{5}-of-\d{5}", re.DOTALL)
+_ALL_SHARDS: Final = re.compile(r"-\?{5}-of-\d{5}$")
 _META_SUFFIX: Final = re.compile(r"\.[A-Za-z0-9_-]{1,40}")
 
 
@@ -157,13 +158,16 @@ class Places:
     def checkpoint(self, path: str) -> CheckpointPlace:
         """The place of the checkpoint at `path`.
 
+        TensorFlow's V1 savers answer a pattern of all files, such as `model-?????-of-00002`; it
+        means `model`.
+
         Raises:
             InvalidArgumentError: no path, or one that ends in a slash.
             PermissionDeniedError: it is outside the root.
         """
         _check_path(path)
         head, tail = os.path.split(path)
-        name = file_name(tail, "name of a checkpoint")
+        name = file_name(_ALL_SHARDS.sub("", tail), "name of a checkpoint")
         return CheckpointPlace(self._confined(head, path), name)
 
     def directory(self, path: str) -> Path:

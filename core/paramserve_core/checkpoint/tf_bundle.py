@@ -51,7 +51,7 @@ from paramserve_core.crc32c import crc32c, mask
 from paramserve_core.dtypes import DType, as_dtype
 from paramserve_core.runtime import Runtime
 from paramserve_protos.v1 import checkpoint_service_pb2 as messages
-from paramserve_protos.v1 import tensor_bundle_pb2
+from paramserve_protos.v1 import tensor_bundle_pb2, tensor_slice_pb2
 
 Array = NDArray[Any]
 
@@ -115,10 +115,11 @@ def encode_bundle_index(index: Index) -> bytes:
             _place(entry, tensor.parts[0], shards)
         else:
             for part in tensor.parts:
-                entry.slices.append(extents_of_box(part.box, tensor.shape))
+                extents = extents_of_box(part.box, tensor.shape)
+                entry.slices.append(extents)
                 own = _entry(tensor.dtype, part.box.shape)
                 _place(own, part, shards)
-                items[slice_key(key, part.box, tensor.shape)] = own.SerializeToString()
+                items[slice_key(key, extents)] = own.SerializeToString()
         items[key.encode()] = entry.SerializeToString()
     return write_table(sorted(items.items()))
 
@@ -188,14 +189,13 @@ def unpack_bundle_strings(content: memoryview, checksum: int, shape: tuple[int, 
     return split_strings(text, lengths, shape)
 
 
-def slice_key(name: str, box: Box, shape: tuple[int, ...]) -> bytes:
+def slice_key(name: str, extents: tensor_slice_pb2.TensorSliceProto) -> bytes:
     """The key of a slice's entry: numbers and names in an encoding that keeps their order."""
-    out = b"\0"
     escaped = b"".join(_ESCAPES.get(byte, bytes([byte])) for byte in name.encode())
-    out += escaped + b"\0\1" + _unsigned(len(shape))
-    for begin, size, full in zip(box.begin, box.shape, shape, strict=True):
-        is_whole = size == full
-        out += _signed(0 if is_whole else begin) + _signed(-1 if is_whole else size)
+    out = b"\0" + escaped + b"\0\1" + _unsigned(len(extents.extent))
+    for extent in extents.extent:
+        length = extent.length if extent.HasField("length") else -1
+        out += _signed(extent.start) + _signed(length)
     return out
 
 
@@ -255,7 +255,7 @@ def _slices(
     boxes, found = [], []
     for extents in entry.slices:
         box = box_of_extents(extents, shape)
-        own = None if box is None else entries.get(slice_key(key, box, shape))
+        own = None if box is None else entries.get(slice_key(key, extents))
         if box is None or own is None or own.dtype != entry.dtype:
             raise MalformedError(f"a slice of {key!r:.100} is not as its tensor says")
         boxes.append(box)
