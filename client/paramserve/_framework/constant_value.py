@@ -2,7 +2,10 @@
 
 Shapes are often computed in the graph (`shape(x)`, a slice of it, a product), and a shape function
 that knows them can say more. Small pure ops on known values are computed here by the very kernels
-that a session runs.
+that a session runs. Of a tensor that is read as a shape, single elements may be known.
+
+One question looks at a bounded number of operations and computes bounded arrays, so that adding an
+operation costs the same in a large graph as in a small one, and in a stranger's graph.
 
 Thread rule: reads the graph; operations that are in it do not change.
 """
@@ -14,6 +17,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from paramserve._framework.operation import Operation
 from paramserve._framework.tensor import Tensor
 from paramserve_core.errors import OpError
 from paramserve_core.kernels import KernelNode, find_kernel
@@ -22,73 +26,20 @@ from paramserve_core.shapes import TensorShape
 Array = NDArray[Any]
 
 _MAX_ELEMENTS: Final = 4096
-_MAX_DEPTH: Final = 64
+_MAX_DEPTH: Final = 32
+_MAX_OPERATIONS: Final = 256
 
-_FOLDABLE: Final = frozenset(
-    [
-        "Add",
-        "AddV2",
-        "Sub",
-        "Mul",
-        "RealDiv",
-        "Div",
-        "FloorDiv",
-        "FloorMod",
-        "Mod",
-        "Maximum",
-        "Minimum",
-        "Neg",
-        "Abs",
-        "Square",
-        "Equal",
-        "NotEqual",
-        "Less",
-        "LessEqual",
-        "Greater",
-        "GreaterEqual",
-        "LogicalAnd",
-        "LogicalOr",
-        "LogicalNot",
-        "Cast",
-        "Concat",
-        "ConcatV2",
-        "Pack",
-        "ExpandDims",
-        "Squeeze",
-        "Reshape",
-        "Identity",
-        "Fill",
-        "Range",
-        "Slice",
-        "StridedSlice",
-        "Gather",
-        "GatherV2",
-        "Prod",
-        "Sum",
-        "Max",
-        "Min",
-        "All",
-        "Any",
-        "BroadcastGradientArgs",
-        "InvertPermutation",
-        "ZerosLike",
-        "OnesLike",
-        "ConcatOffset",
-        "Where",
-        "Select",
-        "Transpose",
-        "Split",
-        "Unpack",
-        "DynamicStitch",
-        "Tile",
-    ]
-)
+_FAMILIES: Final = frozenset(["array", "indexing", "math", "math_reduce", "math_sequence"])
+_NEVER: Final = frozenset(["PlaceholderWithDefault"])
+# Their results are no larger than their inputs, and their static shapes are not known.
+_SHRINKING: Final = frozenset(["BroadcastGradientArgs", "ListDiff", "Unique", "Where"])
 
 
 def constant_value(tensor: Tensor) -> Array | None:
     """The value of a tensor where it is known while the graph is built, else None.
 
-    Known are constants, static shapes, and small results of pure ops on such.
+    Known are constants, static shapes, and small results of pure ops on such. Where it is known
+    the tensor can no longer be fed, because the caller builds his graph for this value.
 
     Args:
         tensor: any tensor.
@@ -96,38 +47,159 @@ def constant_value(tensor: Tensor) -> Array | None:
     Returns:
         A read-only array, or None.
     """
-    value = _value(tensor, _MAX_DEPTH)
+    value = known_value(tensor)
+    if value is not None:
+        tensor.graph.prevent_feeding(tensor)
+    return value
+
+
+def known_value(tensor: Tensor) -> Array | None:
+    """`constant_value` for a caller that can do with the value being fed otherwise."""
+    value = _Question().value(tensor, _MAX_DEPTH)
     if value is not None and value.flags.writeable:
         value = value.view()
         value.flags.writeable = False
     return value
 
 
-def _value(tensor: Tensor, depth: int) -> Array | None:
-    op = tensor.op
-    if op.type == "Const":
-        value: Array = op.attrs["value"]
-        return value
-    if not depth or op.control_inputs:
-        return None
-    if op.type in ("Shape", "Size", "Rank"):
-        return _static_shape_value(tensor)
-    if op.type == "ShapeN":
-        shape = op.inputs[tensor.value_index].shape
-        if not shape.is_fully_defined():
+def constant_value_as_shape(tensor: Tensor) -> TensorShape:
+    """A 1-D integer tensor read as a shape, as far as its elements are known.
+
+    An element of -1 is an unknown dimension, and a scalar -1 an unknown shape.
+
+    Args:
+        tensor: an int32 or int64 tensor of shape `[rank]`.
+
+    Raises:
+        ValueError: an element is below -1, or the tensor is no vector.
+    """
+    if tensor.shape.ndims not in (None, 1):
+        value = known_value(tensor)
+        if tensor.shape.ndims == 0 and value is not None and value == -1:
+            return TensorShape(None)
+        raise ValueError(f"a shape must be a vector, '{tensor.name}' has shape {tensor.shape}")
+    return _Question().shape(tensor, _MAX_DEPTH)
+
+
+class _Question:
+    """What one question has found so far, and how much further it may look."""
+
+    def __init__(self) -> None:
+        self._values: dict[Tensor, Array | None] = {}
+        self._operations_left = _MAX_OPERATIONS
+
+    def value(self, tensor: Tensor, depth: int) -> Array | None:
+        """The value of a tensor, or None."""
+        if tensor.op.type == "Const":
+            value: Array = tensor.op.attrs["value"]
+            return value
+        if tensor in self._values:
+            return self._values[tensor]
+        result = None
+        if depth and self._operations_left and not tensor.op.control_inputs:
+            self._operations_left -= 1
+            result = self._computed(tensor, depth)
+        self._values[tensor] = result
+        return result
+
+    def _computed(self, tensor: Tensor, depth: int) -> Array | None:
+        op = tensor.op
+        if op.type in ("Shape", "ShapeN", "Size", "Rank"):
+            return _of_static_shape(tensor)
+        if op.type == "StridedSlice" and op.inputs[0].op.type == "Shape":
+            part = self._sliced(op, depth)
+            if part is not None and part.is_fully_defined():
+                sizes = np.array(part.as_list(), tensor.dtype.as_numpy_dtype)
+                return sizes.reshape([]) if op.attrs["shrink_axis_mask"] & 1 else sizes
+        if not _may_run(op, tensor):
             return None
-        return np.array(shape.as_list(), op.attrs["out_type"].as_numpy_dtype)
-    if op.type not in _FOLDABLE or not _is_small(tensor):
+        inputs = []
+        for source in op.inputs:
+            value = self.value(source, depth - 1)
+            if value is None or value.size > _MAX_ELEMENTS:
+                return None
+            inputs.append(value)
+        return _run(op, inputs, tensor.value_index)
+
+    def shape(self, tensor: Tensor, depth: int) -> TensorShape:
+        """The tensor read as a shape, as far as it is known."""
+        value = self.value(tensor, depth)
+        if value is not None:
+            return TensorShape([_dimension(int(size), tensor) for size in value])
+        found = self._shape_of_parts(tensor, depth) if depth else None
+        if found is not None:
+            return found
+        length = tensor.shape[0].value if tensor.shape.ndims == 1 else None
+        return TensorShape(None) if length is None else TensorShape([None] * length)
+
+    def _shape_of_parts(self, tensor: Tensor, depth: int) -> TensorShape | None:
+        op = tensor.op
+        if op.type == "Shape":
+            return op.inputs[0].shape
+        if op.type in ("Identity", "Cast"):
+            return self.shape(op.inputs[0], depth - 1)
+        if op.type == "Pack" and op.attrs["axis"] == 0:
+            return TensorShape([self._size(source, depth - 1) for source in op.inputs])
+        if op.type in ("ConcatV2", "Concat"):
+            joined = TensorShape([])
+            for part in op.inputs[:-1] if op.type == "ConcatV2" else op.inputs[1:]:
+                joined = joined.concatenate(self.shape(part, depth - 1))
+            return joined
+        if op.type == "StridedSlice":
+            return self._sliced(op, depth)
         return None
+
+    def _size(self, scalar: Tensor, depth: int) -> int | None:
+        value = self.value(scalar, depth)
+        return None if value is None else _dimension(int(value), scalar)
+
+    def _sliced(self, op: Operation, depth: int) -> TensorShape | None:
+        """`shape[begin:end]`, or `shape[i]` as one dimension, of a shape known in part."""
+        begin, end, strides = (self.value(source, depth - 1) for source in op.inputs[1:4])
+        if begin is None or end is None or strides is None or begin.shape != (1,):
+            return None
+        if op.attrs["ellipsis_mask"] or op.attrs["new_axis_mask"] or not strides[0]:
+            return None
+        whole = self.shape(op.inputs[0], depth - 1)
+        if whole.ndims is None:
+            return None
+        sizes = whole.as_list()
+        first, last = int(begin[0]), int(end[0])
+        if op.attrs["shrink_axis_mask"] & 1:
+            return TensorShape([sizes[first]]) if -len(sizes) <= first < len(sizes) else None
+        start = None if op.attrs["begin_mask"] & 1 else first
+        stop = None if op.attrs["end_mask"] & 1 else last
+        return TensorShape(sizes[start : stop : int(strides[0])])
+
+
+def _of_static_shape(tensor: Tensor) -> Array | None:
+    op = tensor.op
+    shape = op.inputs[tensor.value_index].shape
+    if op.type == "Rank":
+        return None if shape.ndims is None else np.array(shape.ndims, np.int32)
+    if not shape.is_fully_defined():
+        return None
+    known = shape.num_elements() if op.type == "Size" else shape.as_list()
+    try:
+        return np.array(known, op.attrs["out_type"].as_numpy_dtype)
+    except OverflowError:  # more elements than the type can count
+        return None
+
+
+def _may_run(op: Operation, result: Tensor) -> bool:
+    """Whether computing the op here cannot have an effect or take long."""
+    if op.definition.family not in _FAMILIES or op.type in _NEVER:
+        return False
+    if op.definition.is_stateful or not op.inputs:
+        return False
+    count = result.shape.num_elements()
+    return op.type in _SHRINKING if count is None else count <= _MAX_ELEMENTS
+
+
+def _run(op: Operation, inputs: list[Array], output: int) -> Array | None:
     kernel = find_kernel(op.type)
     if kernel is None or kernel.takes_step:
         return None
-    inputs = []
-    for source in op.inputs:
-        value_or_none = _value(source, depth - 1)
-        if value_or_none is None or value_or_none.size > _MAX_ELEMENTS:
-            return None
-        inputs.append(value_or_none)
     node = KernelNode(
         name=op.name,
         op=op.type,
@@ -136,71 +208,11 @@ def _value(tensor: Tensor, depth: int) -> Array | None:
         output_dtypes=op.definition.output_dtypes(op.attrs),
     )
     try:
-        outputs = kernel.function(node, *inputs)
+        results = kernel.function(node, *inputs)
     except OpError:
+        # The session will say it, should the op ever run.
         return None
-    if len(op.values()) > 1:
-        outputs = outputs[tensor.value_index]
-    return np.asarray(outputs)
-
-
-def _static_shape_value(tensor: Tensor) -> Array | None:
-    op = tensor.op
-    shape = op.inputs[0].shape
-    if op.type == "Rank":
-        return None if shape.ndims is None else np.array(shape.ndims, np.int32)
-    if not shape.is_fully_defined():
-        return None
-    dtype = op.attrs["out_type"].as_numpy_dtype
-    if op.type == "Shape":
-        return np.array(shape.as_list(), dtype)
-    return np.array(shape.num_elements(), dtype)
-
-
-def _is_small(tensor: Tensor) -> bool:
-    """Whether the result may be computed here; one whose size is not known yet may be."""
-    count = tensor.shape.num_elements() if tensor.shape.is_fully_defined() else 0
-    return count is not None and count <= _MAX_ELEMENTS
-
-
-def constant_value_as_shape(tensor: Tensor) -> TensorShape:
-    """A 1-D integer tensor read as a shape, as far as its elements are known.
-
-    An element of -1 is an unknown dimension.
-
-    Raises:
-        ValueError: an element is below -1, or the tensor is no vector.
-    """
-    shape = tensor.shape
-    if shape.ndims is not None and shape.ndims != 1:
-        value = constant_value(tensor)
-        if shape.ndims == 0 and value is not None and value == -1:
-            return TensorShape(None)
-        raise ValueError(f"a shape must be a vector, '{tensor.name}' has shape {shape}")
-    value = constant_value(tensor)
-    if value is not None:
-        return TensorShape([_dimension(int(size), tensor) for size in value])
-    op = tensor.op
-    if op.type == "Shape":
-        return op.inputs[0].shape
-    if op.type == "Pack" and op.attrs["axis"] == 0:
-        return TensorShape([_known_scalar(source) for source in op.inputs])
-    if op.type in ("ConcatV2", "Concat"):
-        parts = op.inputs[:-1] if op.type == "ConcatV2" else op.inputs[1:]
-        joined = TensorShape([])
-        for part in parts:
-            joined = joined.concatenate(constant_value_as_shape(part))
-        return joined
-    if op.type in ("Identity", "Cast"):
-        return constant_value_as_shape(op.inputs[0])
-    if op.type == "StridedSlice":
-        sliced = _sliced_shape(tensor)
-        if sliced is not None:
-            return sliced
-    if op.type == "Placeholder" or shape.ndims is None or shape[0].value is None:
-        length = shape[0].value if shape.ndims == 1 else None
-        return TensorShape(None) if length is None else TensorShape([None] * length)
-    return TensorShape([None] * shape[0].value)
+    return np.asarray(results[output] if len(op.values()) > 1 else results)
 
 
 def _dimension(size: int, tensor: Tensor) -> int | None:
@@ -209,38 +221,3 @@ def _dimension(size: int, tensor: Tensor) -> int | None:
             f"'{tensor.name}' has {size}; a dimension is at least 0, or -1 for unknown"
         )
     return None if size == -1 else size
-
-
-def _known_scalar(tensor: Tensor) -> int | None:
-    value = constant_value(tensor)
-    if value is not None and value.shape == ():
-        return _dimension(int(value), tensor)
-    # One element of a shape: shape(x)[0].
-    if tensor.op.type == "StridedSlice":
-        sliced = _sliced_shape(tensor)
-        if sliced is not None and sliced.ndims == 1:
-            return sliced[0].value
-    return None
-
-
-def _sliced_shape(tensor: Tensor) -> TensorShape | None:
-    """`shape[begin:end]` or `shape[i]` with known bounds, of a shape known in part."""
-    op = tensor.op
-    begin, end, strides = (constant_value(source) for source in op.inputs[1:4])
-    masks = [op.attrs[m] for m in ("ellipsis_mask", "new_axis_mask")]
-    if begin is None or end is None or strides is None or any(masks) or begin.shape != (1,):
-        return None
-    whole = constant_value_as_shape(op.inputs[0])
-    if whole.ndims is None:
-        return None
-    dims = whole.as_list()
-    first, last, stride = int(begin[0]), int(end[0]), int(strides[0])
-    if op.attrs["shrink_axis_mask"] & 1:
-        if not -len(dims) <= first < len(dims):
-            return None
-        return TensorShape([dims[first]])
-    if stride == 0:
-        return None
-    start = None if op.attrs["begin_mask"] & 1 else first
-    stop = None if op.attrs["end_mask"] & 1 else last
-    return TensorShape(dims[start:stop:stride])

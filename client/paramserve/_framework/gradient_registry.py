@@ -11,12 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from paramserve._framework.operation import Operation
+from paramserve._framework.operation import GRADIENT_ATTR, Operation
 
 GradientFunction = Callable[..., Any]
 
 _GRADIENTS: Final[dict[str, GradientFunction | None]] = {}
-_OVERRIDE_ATTR: Final = "_gradient_op_type"
 
 
 class RegisterGradient:
@@ -77,7 +76,7 @@ def get_gradient_function(op: Operation) -> GradientFunction | None:
     if not op.inputs:
         return None
     try:
-        op_type = op.get_attr(_OVERRIDE_ATTR).decode()
+        op_type = op.get_attr(GRADIENT_ATTR).decode()
     except ValueError:
         op_type = op.type
     try:

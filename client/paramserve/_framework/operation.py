@@ -3,7 +3,7 @@
 Attributes are kept in their canonical Python form (see `paramserve_core.graphdef`) and a `NodeDef`
 is made when somebody asks, so that a large constant is held once.
 
-Thread rule: an operation changes only while its graph's lock is held.
+Thread rule: an operation is complete when its graph has it, and does not change from then on.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from paramserve._framework import creation_site
 from paramserve._framework.default_session import RunsFetches, evaluate
+from paramserve._framework.node_attrs import attr_as_message, write_attr
 from paramserve._framework.tensor import Tensor
 from paramserve_core.graphdef import (
     COLOCATION_ATTR,
     COLOCATION_PREFIX,
     attr_from_proto,
-    attr_to_proto,
 )
 from paramserve_core.opdefs import OpDef
 from paramserve_core.shapes import TensorShape
@@ -27,8 +27,15 @@ from paramserve_protos.v1 import attr_value_pb2, node_def_pb2, op_def_pb2
 
 if TYPE_CHECKING:
     from paramserve._framework.graph import Graph
+    from paramserve._framework.stacks import ControlFlow
 
-_SHAPES_ATTR: Final = "_output_shapes"
+SHAPES_ATTR: Final = "_output_shapes"
+"""The attribute in which a graph may carry what was known of its shapes."""
+
+GRADIENT_ATTR: Final = "_gradient_op_type"
+"""The attribute that names another gradient function than that of the op's type."""
+
+UNKNOWN_SHAPE: Final = TensorShape(None)
 
 
 class Operation:
@@ -38,12 +45,12 @@ class Operation:
         "__weakref__",
         "_attrs",
         "_colocated_with",
+        "_control_flow",
         "_control_inputs",
         "_definition",
         "_device",
         "_extra_attrs",
         "_graph",
-        "_index",
         "_inputs",
         "_name",
         "_outputs",
@@ -53,31 +60,34 @@ class Operation:
     def __init__(
         self,
         graph: Graph,
-        index: int,
         name: str,
         definition: OpDef,
         attrs: Mapping[str, Any],
         inputs: Sequence[Tensor],
+        *,
         control_inputs: Sequence[Operation],
+        colocated_with: tuple[str, ...],
         device: str,
-        colocated_with: Sequence[str],
-        extra_attrs: Mapping[str, attr_value_pb2.AttrValue] | None,
+        extra_attrs: Mapping[str, attr_value_pb2.AttrValue],
+        control_flow: ControlFlow | None,
         site: creation_site.Site,
     ) -> None:
         self._graph = graph
-        self._index = index
         self._name = name
         self._definition = definition
-        self._attrs = dict(attrs)
+        self._attrs = attrs
         self._inputs = tuple(inputs)
-        self._control_inputs = list(dict.fromkeys(control_inputs))
+        self._control_inputs = tuple(dict.fromkeys(control_inputs))
         self._device = device
-        self._colocated_with = tuple(colocated_with)
-        self._extra_attrs = dict(extra_attrs or {})
+        self._colocated_with = colocated_with
+        self._extra_attrs = extra_attrs
+        self._control_flow = control_flow
         self._site = site
         self._outputs: tuple[Tensor, ...] = tuple(
-            Tensor(self, i, dtype, TensorShape(None))
-            for i, dtype in enumerate(definition.output_dtypes(attrs))
+            [
+                Tensor(self, index, dtype, UNKNOWN_SHAPE)
+                for index, dtype in enumerate(definition.output_dtypes(attrs))
+            ]
         )
 
     @property
@@ -116,6 +126,11 @@ class Operation:
         return self._device
 
     @property
+    def control_flow(self) -> ControlFlow | None:
+        """The branch of a conditional that the operation is part of."""
+        return self._control_flow
+
+    @property
     def definition(self) -> OpDef:
         """The definition of the op."""
         return self._definition
@@ -134,13 +149,25 @@ class Operation:
         """The tensors that it computes."""
         return self._outputs
 
+    @property
+    def colocated_with(self) -> tuple[str, ...]:
+        """The names of the operations that it is placed with; its own where there is none."""
+        return self._colocated_with or (self._name,)
+
     def colocation_groups(self) -> list[bytes]:
         """The groups that it is placed with, such as `b"loc:@weights"`; its own by default."""
-        names = self._colocated_with or (self._name,)
-        return [f"{COLOCATION_PREFIX}{name}".encode() for name in names]
+        return [f"{COLOCATION_PREFIX}{name}".encode() for name in self.colocated_with]
 
     def get_attr(self, name: str) -> Any:
-        """The value of an attribute, lists as lists.
+        """The value of an attribute, as TensorFlow answers it.
+
+        Args:
+            name: the attribute.
+
+        Returns:
+            A number, a bool, a DType, `bytes` for a string, a `TensorProto` or a
+            `TensorShapeProto`; a list of those for a list. `attrs` has the same values as arrays
+            and `TensorShape`s.
 
         Raises:
             ValueError: the operation has no such attribute.
@@ -154,11 +181,12 @@ class Operation:
         else:
             known = ", ".join([*self._attrs, *self._extra_attrs]) or "none"
             raise ValueError(
-                f"No attr named '{name}' in {self._name} ({self.type}); it has {known}"
+                f"Operation '{self._name}' ({self.type}) has no attr named '{name}'; it has: "
+                f"{known}"
             )
-        if isinstance(value, str):
-            return value.encode()
-        return list(value) if isinstance(value, tuple) else value
+        if isinstance(value, tuple):
+            return [attr_as_message(item) for item in value]
+        return attr_as_message(value)
 
     @property
     def attrs(self) -> Mapping[str, Any]:
@@ -166,31 +194,41 @@ class Operation:
         return self._attrs
 
     @property
+    def extra_attrs(self) -> Mapping[str, attr_value_pb2.AttrValue]:
+        """The attributes beyond those, whose names begin with "_"."""
+        return self._extra_attrs
+
+    @property
     def node_def(self) -> node_def_pb2.NodeDef:
         """The operation as a message, made anew."""
-        return self.to_node_def()
+        node = node_def_pb2.NodeDef()
+        self.write_to(node)
+        return node
 
-    def to_node_def(self, *, add_shapes: bool = False) -> node_def_pb2.NodeDef:
-        """The operation as a message.
+    def write_to(self, node: node_def_pb2.NodeDef, *, add_shapes: bool = False) -> None:
+        """Fills in an empty message.
 
         Args:
+            node: the message.
             add_shapes: with what is known of the outputs' shapes, for tools that show graphs.
         """
-        node = node_def_pb2.NodeDef(name=self._name, op=self.type, device=self._device)
+        node.name = self._name
+        node.op = self._definition.name
+        node.device = self._device
         for tensor in self._inputs:
             source = tensor.op.name
             node.input.append(f"{source}:{tensor.value_index}" if tensor.value_index else source)
-        node.input.extend(f"^{op.name}" for op in self._control_inputs)
+        for op in self._control_inputs:
+            node.input.append(f"^{op.name}")
         for name, value in self._attrs.items():
-            node.attr[name].CopyFrom(attr_to_proto(value, self._definition.attrs[name]))
+            write_attr(node.attr[name], value, self._definition.attrs[name])
         for name, proto in self._extra_attrs.items():
             node.attr[name].CopyFrom(proto)
         if self._colocated_with:
             node.attr[COLOCATION_ATTR].list.s.extend(self.colocation_groups())
         if add_shapes and self._outputs:
             shapes = [tensor.shape.as_proto() for tensor in self._outputs]
-            node.attr[_SHAPES_ATTR].list.shape.extend(shapes)
-        return node
+            node.attr[SHAPES_ATTR].list.shape.extend(shapes)
 
     @property
     def op_def(self) -> op_def_pb2.OpDef:

@@ -10,7 +10,7 @@ from typing import Final
 from paramserve._framework.graph import get_default_graph
 
 DEFAULT_GRAPH_SEED: Final = 87654321
-_MOST: Final = 2**31
+_MODULUS: Final = 2**31 - 1
 
 
 def get_seed(op_seed: int | None) -> tuple[int | None, int | None]:
@@ -19,24 +19,27 @@ def get_seed(op_seed: int | None) -> tuple[int | None, int | None]:
     | graph seed | op seed | result |
     |---|---|---|
     | none | none | none: another sequence in every session |
-    | set | none | the graph's, and a number that is the op's own in this graph |
-    | none | set | a fixed number, and the op's |
+    | set | none | the graph's, and the number of operations that the graph has |
+    | none | set | 87654321, and the op's |
     | set | set | both |
 
     Args:
         op_seed: what the caller of the random op gave.
+
+    Returns:
+        Two numbers from 0 to 2**31 - 1 that are not both 0, or two times None.
     """
     graph = get_default_graph()
     graph_seed = graph.seed
-    seeds: tuple[int | None, int | None]
-    if graph_seed is not None:
-        seeds = graph_seed, graph.version if op_seed is None else op_seed
-    elif op_seed is not None:
-        seeds = DEFAULT_GRAPH_SEED, op_seed
-    else:
+    if graph_seed is None and op_seed is None:
         return None, None
-    # Both 0 would mean that there is none.
-    return (0, _MOST - 1) if seeds == (0, 0) else (int(seeds[0] or 0), int(seeds[1] or 0))
+    if graph_seed is None:
+        graph_seed = DEFAULT_GRAPH_SEED
+    if op_seed is None:
+        op_seed = graph.version
+    seeds = graph_seed % _MODULUS, op_seed % _MODULUS
+    # An op takes two zeros for no seed.
+    return (0, _MODULUS) if seeds == (0, 0) else seeds
 
 
 def set_random_seed(seed: int | None) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from paramserve._framework.constant_value import constant_value, constant_value_as_shape
+from paramserve._framework.constant_value import constant_value_as_shape, known_value
 from paramserve._framework.operation import Operation
 from paramserve_core.opdefs import ShapeContext
 from paramserve_core.shapes import as_shape
@@ -53,7 +53,7 @@ def infer_shapes(op: Operation) -> None:
             op.attrs,
             [tensor.shape for tensor in inputs],
             [tensor.dtype for tensor in inputs],
-            lambda index: constant_value(inputs[index]),
+            lambda index: known_value(inputs[index]),
             lambda index: constant_value_as_shape(inputs[index]),
         )
         shapes = list(op.definition.shape(context))

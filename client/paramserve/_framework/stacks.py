@@ -6,20 +6,35 @@ Thread rule: every thread has its own.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from paramserve._framework.operation import Operation
+    from paramserve._framework.tensor import Tensor
 
 DeviceFunction = Callable[[Any], Any]
 
 
 class ControlFlow(Protocol):
-    """The branch of a conditional, or the body of a loop, that is being built."""
+    """One branch of a conditional, while it is built.
 
-    def enter(self, op: Operation) -> None:
-        """Makes `op`, which is not in the graph yet, part of it."""
+    Every operation that is made inside `Graph.control_flow(branch)` passes through `admit` before
+    it is made and through `entered` once it is in the graph.
+    """
+
+    def admit(
+        self, inputs: Sequence[Tensor], control_inputs: Sequence[Operation]
+    ) -> tuple[Sequence[Tensor], Sequence[Operation]]:
+        """What a new operation takes in place of the inputs and control inputs that it was given.
+
+        A tensor from outside comes in through a switch, and an operation that would run
+        unconditionally waits for the branch. `admit` may add operations itself; it leaves the
+        block (`with graph.control_flow(None)`) while it does.
+        """
+
+    def entered(self, op: Operation) -> None:
+        """`op` is in the graph and belongs to the branch."""
 
 
 class ControlDependencies:
@@ -47,8 +62,8 @@ class Stacks(threading.local):
         name_scope: without a "/" at its end.
         devices: device functions, innermost last; None passes over those before it.
         controls: the `control_dependencies` blocks, innermost last.
-        control_flow: the innermost conditional or loop.
-        colocations: the operations to be placed with.
+        control_flow: the innermost conditional.
+        colocations: the operations to be placed with, innermost last.
         container: where variables go on the server.
         gradient_names: op type to the name of another gradient function.
     """
