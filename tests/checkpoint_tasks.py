@@ -76,6 +76,7 @@ class Tasks:
         self.place: dict[str, str] = {}
 
     def save(self, path: str, *entries: messages.CheckpointEntry, **options: Any) -> Any:
+        options.setdefault("state", messages.StateUpdate())
         request = messages.SaveRequest(path=path, entries=entries, **options)
         return coordinator.save(self.tasks, request, self._placement, in_turn)
 

@@ -231,9 +231,9 @@ class _Save(_Conversation):
         return index.total_bytes
 
     def _finish(self, unfinished: Mapping[tuple[str, str], Sequence[str]]) -> None:
-        finish = messages.FinishSaveRequest(
-            save_id=self.save_id, path=self.request.path, state=self.request.state
-        )
+        finish = messages.FinishSaveRequest(save_id=self.save_id, path=self.request.path)
+        if self.request.HasField("state"):
+            finish.state.CopyFrom(self.request.state)
         for (name, save_id), holders in unfinished.items():
             if self._settle(name, save_id, holders):
                 finish.abandoned.add(name=name, save_id=save_id)

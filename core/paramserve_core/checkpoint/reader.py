@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from numpy.typing import NDArray
 
@@ -23,6 +23,9 @@ from paramserve_core.checkpoint.variables import missing_key
 from paramserve_core.dtypes import DType
 from paramserve_core.errors import NotFoundError, OpError
 from paramserve_core.runtime import ThreadRuntime
+
+_RUNTIME: Final = ThreadRuntime("paramserve-reader", max_workers=4)
+"""Shared by all readers; it has no threads before one reads something large."""
 
 
 class CheckpointReader:
@@ -40,7 +43,6 @@ class CheckpointReader:
         self._path = os.fspath(path)
         self._disk = disk or LocalDisk()
         self._place = Places(self._disk).checkpoint(self._path)
-        self._runtime = ThreadRuntime("paramserve-reader", max_workers=4)
         try:
             answer = read_index(self._disk, self._place)
         except OSError as error:
@@ -81,7 +83,7 @@ class CheckpointReader:
             raise missing_key(tensor_name, self.index.tensors, self._path)
         wanted = [(tensor_name, Box.whole(tensor.shape))]
         try:
-            return read_values(self._disk, self._runtime, self._place, self.index, wanted)[0]
+            return read_values(self._disk, _RUNTIME, self._place, self.index, wanted)[0]
         except OSError as error:
             raise op_error(error) from error
 

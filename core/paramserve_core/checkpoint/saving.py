@@ -285,7 +285,9 @@ class Saves:
         else:
             if save.state is not _State.COMMITTED or save.place != place:
                 raise FailedPreconditionError(None, None, f"the save to {place} isn't committed")
-            write_state(self._disk, self._places, place, request.state, save.path("state.tmp"))
+            if request.HasField("state"):
+                temporary = save.path("state.tmp")
+                write_state(self._disk, self._places, place, request.state, temporary)
             delete_other_saves(self._disk, place, save.save_id, save.final_names())
         for left in request.abandoned:
             name = file_name(left.name, "name of a checkpoint")

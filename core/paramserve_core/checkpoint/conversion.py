@@ -1,0 +1,136 @@
+"""Writing a checkpoint of this machine again, in another format.
+
+What is read is checked, and what is written is written as a save writes it; so a conversion that
+ends well is as good as the original, and one that fails leaves nothing.
+
+Thread rule: `convert` may be called from any thread.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from google.protobuf.message import Message
+from numpy.typing import NDArray
+
+from paramserve_core.checkpoint import coordinator
+from paramserve_core.checkpoint.disk import Disk, LocalDisk, op_error, read_whole
+from paramserve_core.checkpoint.index import Layout
+from paramserve_core.checkpoint.listing import step_in_name
+from paramserve_core.checkpoint.reader import CheckpointReader
+from paramserve_core.checkpoint.task_side import TaskCheckpoints
+from paramserve_core.errors import (
+    AlreadyExistsError,
+    DataLossError,
+    InvalidArgumentError,
+    NotFoundError,
+)
+from paramserve_core.executor.store import VariableStore
+from paramserve_core.runtime import ThreadRuntime
+from paramserve_core.shapes import TensorShape
+from paramserve_protos.v1 import checkpoint_service_pb2 as messages
+
+_MAX_GRAPH_BYTES: Final = (1 << 31) - 1
+_TASK: Final = "here"
+
+
+class _Here:
+    """This process as the one task of a save."""
+
+    def __init__(self, checkpoints: TaskCheckpoints) -> None:
+        self._checkpoints = checkpoints
+
+    def call(
+        self, request: Message, tensors: Sequence[NDArray[Any]] = ()
+    ) -> tuple[Any, list[NDArray[Any]]]:
+        """Answers a request; see `coordinator.CheckpointTask`."""
+        response, answered = self._checkpoints.handle(request, tensors, "conversion")
+        return response, list(answered)
+
+
+def convert(
+    source: str | os.PathLike[str],
+    destination: str | os.PathLike[str],
+    layout: Layout,
+    *,
+    overwrite: bool = False,
+    disk: Disk | None = None,
+) -> int:
+    """Writes the checkpoint at `source` to `destination`; both may be of any directory.
+
+    All tensors are in memory at one time.
+
+    Args:
+        source: the checkpoint to read.
+        destination: the path to write to.
+        layout: the format to write.
+        overwrite: replace a checkpoint that is at `destination`.
+        disk: the file system.
+
+    Returns:
+        Bytes of all tensors.
+
+    Raises:
+        NotFoundError: there is no checkpoint at `source`, or no directory for `destination`.
+        AlreadyExistsError: there is a checkpoint at `destination`.
+        InvalidArgumentError: both are the same path.
+        DataLossError: a file is damaged.
+    """
+    disk = disk or LocalDisk()
+    source, destination = Path(source).absolute(), Path(destination).absolute()
+    if source == destination:
+        raise InvalidArgumentError(None, None, f"{source}: a checkpoint cannot replace itself")
+    reader = CheckpointReader(source, disk)
+    if not overwrite and _exists(destination, disk):
+        raise AlreadyExistsError(None, None, f"{destination}: there is a checkpoint already")
+    store = VariableStore()
+    request = messages.SaveRequest(path=str(destination), format=layout.value)
+    for name, tensor in reader.index.tensors.items():
+        shape = TensorShape(tensor.shape)
+        variable = store.get_or_create(name, "", tensor.dtype, shape)
+        variable.assign(reader.get_tensor(name), adopt=True)
+        request.entries.add(
+            key=name, node=name, dtype=tensor.dtype.as_datatype_enum, shape=shape.as_proto()
+        )
+    step = reader.index.step if reader.index.step is not None else step_in_name(source.name)
+    if step is not None:
+        request.has_step, request.step = True, step
+    request.graph_hash = bytes.fromhex(reader.index.graph_hash)
+    graph = _graph(reader, source, disk)
+    if graph:
+        request.meta_graph, request.meta_graph_path = graph, f"{destination}.meta"
+    runtime = ThreadRuntime("paramserve-conversion", max_workers=4)
+    try:
+        here = _Here(TaskCheckpoints(store, "", None, runtime, disk))
+        saved = coordinator.save({_TASK: here}, request, lambda entry: _TASK, _in_turn)
+    finally:
+        runtime.close()
+    return saved.bytes
+
+
+def _exists(path: Path, disk: Disk) -> bool:
+    try:
+        CheckpointReader(path, disk)
+    except NotFoundError:
+        return False
+    except DataLossError:
+        return True
+    return True
+
+
+def _graph(reader: CheckpointReader, source: Path, disk: Disk) -> bytes:
+    """The graph beside a checkpoint; empty if there is none."""
+    name = reader.index.meta_graph or f"{source.name}.meta"
+    try:
+        return read_whole(disk, source.parent / name, _MAX_GRAPH_BYTES)
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        raise op_error(error) from error
+
+
+def _in_turn(thunks: Sequence[Callable[[], Any]]) -> list[Any]:
+    return [thunk() for thunk in thunks]
