@@ -48,11 +48,16 @@ def _unary(names: str, allowed: Iterable[DType]) -> None:
         )
 
 
-def _binary(names: str, allowed: Iterable[DType], outputs: str = "z: T") -> None:
+def _binary(
+    names: str,
+    allowed: Iterable[DType],
+    outputs: str = "z: T",
+    inputs: str = "x: T, y: T",
+) -> None:
     for name in names.split():
         register_op(
             name,
-            inputs="x: T, y: T",
+            inputs=inputs,
             outputs=outputs,
             attrs={"T": type_attr(allowed)},
             shape=shape_functions.broadcast,
@@ -75,7 +80,11 @@ _binary("DivNoNan", INEXACT)
 _binary("Mod TruncateMod", (int32, int64, *FLOATS))
 _binary("FloorMod Maximum Minimum", REALS)
 _binary("SquaredDifference", (*INEXACT, int32, int64))
-_binary("SigmoidGrad TanhGrad SqrtGrad RsqrtGrad ReciprocalGrad InvGrad", INEXACT)
+_binary(
+    "SigmoidGrad TanhGrad SqrtGrad RsqrtGrad ReciprocalGrad InvGrad",
+    INEXACT,
+    inputs="y: T, dy: T",
+)
 _binary("Less LessEqual Greater GreaterEqual", REALS, outputs="z: bool")
 
 for _name in ("Equal", "NotEqual"):
