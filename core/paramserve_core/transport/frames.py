@@ -15,15 +15,16 @@ from typing import Final
 
 from google.protobuf.message import DecodeError
 
-from paramserve_core.errors import InvalidArgumentError
+from paramserve_core.errors import InvalidArgumentError, ResourceExhaustedError
 from paramserve_core.transport import payload
 from paramserve_core.transport.interface import Message
 from paramserve_core.transport.payload import Incoming
 from paramserve_protos.v1 import service_pb2
 
 CHUNK_BYTES: Final = 2 << 20
-MAX_FRAME_BYTES: Final = 64 << 20
-"""A frame is at most a chunk and an envelope, and an envelope may list many variables."""
+MAX_ENVELOPE_BYTES: Final = 16 << 20
+"""The largest ones list variables or checkpoint entries, some hundred bytes each."""
+MAX_FRAME_BYTES: Final = MAX_ENVELOPE_BYTES + CHUNK_BYTES + 64
 
 _HEADER_TAG: Final = b"\x0a"
 _PAYLOAD_TAG: Final = b"\x12"
@@ -35,18 +36,21 @@ def encode(message: Message, max_message_bytes: int) -> Iterator[bytes]:
     Raises:
         ResourceExhaustedError: the message is larger than the peer takes; before any frame.
     """
-    envelope = message.envelope
+    encoded = message.envelope.SerializeToString()
     bodies: list[memoryview] = []
-    if message.tensors or envelope.tensors:
-        announced = service_pb2.Envelope()
-        announced.CopyFrom(envelope)
-        del announced.tensors[:]
-        for tensor in message.tensors:
-            header, body = payload.pack(tensor)
-            announced.tensors.append(header)
-            bodies.append(body)
-        envelope = announced
-    encoded = envelope.SerializeToString()
+    if message.tensors:
+        packed = [payload.pack(tensor) for tensor in message.tensors]
+        bodies = [body for _, body in packed]
+        # Messages that are joined are merged, so the envelope, which others may be using, need
+        # not be changed or copied to announce the tensors in it.
+        encoded += service_pb2.Envelope(tensors=[h for h, _ in packed]).SerializeToString()
+    if len(encoded) > MAX_ENVELOPE_BYTES:
+        raise ResourceExhaustedError(
+            None,
+            None,
+            f"a message whose envelope has {len(encoded)} bytes, the limit is "
+            f"{MAX_ENVELOPE_BYTES}: it lists too many variables or tensors at once",
+        )
     payload.check_size(len(encoded) + sum(map(len, bodies)), max_message_bytes)
     return _frames(encoded, bodies)
 
@@ -108,22 +112,20 @@ class Assembler:
             self._begin(header)
         elif self._envelope is None:
             raise _malformed("a frame of tensors without a message")
-        while len(piece):
-            if self._next == len(self._tensors):
-                raise _malformed(f"{len(piece)} bytes more than the message announced")
-            tensor = self._tensors[self._next]
+        tensors = self._tensors
+        while self._next < len(tensors):
+            tensor = tensors[self._next]
             piece = piece[tensor.fill(piece) :]
-            if tensor.is_complete:
-                self._next += 1
-        while self._next < len(self._tensors) and self._tensors[self._next].is_complete:
+            if not tensor.is_complete:
+                return None
             self._next += 1
-        if self._next < len(self._tensors):
-            return None
+        if len(piece):
+            raise _malformed(f"{len(piece)} bytes more than the message announced")
         envelope = self._envelope
         assert envelope is not None
-        tensors = [tensor.array() for tensor in self._tensors]
+        del envelope.tensors[:]
         self._envelope, self._tensors = None, []
-        return Message(envelope, tensors)
+        return Message(envelope, [tensor.array() for tensor in tensors])
 
     def _begin(self, header: memoryview) -> None:
         if self._envelope is not None:

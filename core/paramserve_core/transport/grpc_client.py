@@ -6,14 +6,14 @@ its receiver; gRPC has another that writes what `send` put into the outbox.
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections.abc import Iterator
 from typing import Any, Final, TypeVar
 
 import grpc
 from google.protobuf.message import Message as ProtoMessage
 
-from paramserve_core.errors import OpError, UnavailableError, error_from_status
+from paramserve_core.errors import InternalError, OpError, UnavailableError, error_from_status
 from paramserve_core.transport.credentials import ClientCredentials
 from paramserve_core.transport.frames import MAX_FRAME_BYTES, Assembler, encode
 from paramserve_core.transport.interface import Connection, Message, Receiver
@@ -21,10 +21,14 @@ from paramserve_core.transport.outbox import Outbox
 from paramserve_protos.v1 import service_pb2
 
 M = TypeVar("M", bound=ProtoMessage)
+Metadata = tuple[tuple[str, str | bytes], ...]
 
 DEFAULT_MAX_MESSAGE_BYTES: Final = 16 << 30
 
-SERVICE: Final = "/paramserve.v1.ParameterServer"
+SERVICE: Final = "paramserve.v1.ParameterServer"
+
+ACCEPTED: Final = ("paramserve-protocol", "1")
+"""What a server sends at once when it takes a conversation."""
 
 _OPTIONS: Final = [
     # Every connection has a socket of its own, whose end is the connection's end.
@@ -38,6 +42,8 @@ _OPTIONS: Final = [
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.enable_http_proxy", 0),
 ]
+
+_log = logging.getLogger(__name__)
 
 
 class GrpcDialer:
@@ -58,11 +64,7 @@ class GrpcDialer:
         self._address = address
         self._credentials = credentials or ClientCredentials()
         self._max_message_bytes = max_message_bytes
-        self._metadata = (
-            [("authorization", f"Bearer {self._credentials.token}")]
-            if self._credentials.token
-            else []
-        )
+        self._metadata = _metadata(self._credentials)
 
     @property
     def address(self) -> str:
@@ -70,10 +72,12 @@ class GrpcDialer:
         return self._address
 
     def dial(self, receiver: Receiver, timeout_s: float) -> Connection:
-        """Begins a connection; a server that cannot be reached is told by `Receiver.lost`."""
-        return GrpcConnection(
+        """See `Dialer.dial`."""
+        connection = GrpcConnection(
             self._channel(), self._metadata, receiver, self._address, self._max_message_bytes
         )
+        connection.wait_until_accepted(timeout_s)
+        return connection
 
     def describe(self, timeout_s: float) -> service_pb2.DescribeResponse:
         """Asks the server who it is.
@@ -107,7 +111,7 @@ class GrpcDialer:
     ) -> M:
         with self._channel() as channel:
             call = channel.unary_unary(
-                f"{SERVICE}/{method}",
+                f"/{SERVICE}/{method}",
                 request_serializer=type(request).SerializeToString,
                 response_deserializer=response_type.FromString,
             )
@@ -121,12 +125,16 @@ class GrpcDialer:
 
 
 class GrpcConnection:
-    """One stream to a server."""
+    """One stream to a server.
+
+    The server takes a stream by sending its metadata at once, before any message. Until then what
+    goes wrong is an error of `wait_until_accepted`, afterwards it is told to the receiver.
+    """
 
     def __init__(
         self,
         channel: grpc.Channel,
-        metadata: list[tuple[str, str]],
+        metadata: Metadata,
         receiver: Receiver,
         address: str,
         max_message_bytes: int,
@@ -138,46 +146,82 @@ class GrpcConnection:
         self._outbox = Outbox()
         self._lock = threading.Lock()
         self._is_closed = False
-        converse = channel.stream_stream(f"{SERVICE}/Converse")
+        self._is_accepted = False
+        self._error: OpError | None = None
+        self._decided = threading.Event()
+        # Frames are bytes here: see `frames`.
+        converse = channel.stream_stream(f"/{SERVICE}/Converse", bytes, bytes)
         self._call: Any = converse(self._outbox, metadata=metadata)
         threading.Thread(target=self._read, name="paramserve-read", daemon=True).start()
+
+    def wait_until_accepted(self, timeout_s: float) -> None:
+        """Waits until the server took the stream; breaks it otherwise.
+
+        Raises:
+            UnavailableError: it did not within `timeout_s`, or cannot be reached.
+            OpError: it refused.
+        """
+        try:
+            self._decided.wait(timeout_s)
+            if self._error is not None:
+                raise self._error
+            if not self._is_accepted:
+                raise UnavailableError(
+                    None, None, f"{self._address} did not answer within {timeout_s:g} s"
+                )
+        except BaseException:
+            self.close()
+            raise
 
     def send(self, message: Message) -> None:
         """See `Connection.send`."""
         self._outbox.put_all(encode(message, self._max_message_bytes))
 
     def close(self) -> None:
-        """See `Connection.close`; what was sent still goes out."""
+        """See `Connection.close`."""
+        if self._end(UnavailableError(None, None, "it was closed here")):
+            self._call.cancel()
+            self._channel.close()
+
+    def _end(self, error: OpError) -> bool:
+        """Answers whether this was the end, or there was one before."""
         with self._lock:
             if self._is_closed:
-                return
+                return False
             self._is_closed = True
-        self._outbox.close(drop=False)
-        self._call.cancel()
-        self._channel.close()
+        self._outbox.close(error)
+        return True
 
     def _read(self) -> None:
         assembler = Assembler(self._max_message_bytes)
         error: OpError = UnavailableError(None, None, f"{self._address} closed the connection")
         try:
-            self._receive(self._call, assembler)
+            if ACCEPTED in [tuple(item) for item in self._call.initial_metadata()]:
+                self._is_accepted = True
+                self._decided.set()
+            for frame in self._call:
+                message = assembler.feed(frame)
+                if message is not None and not self._is_closed:
+                    self._receiver.received(message)
         except grpc.RpcError as failure:
             error = error_of(failure, self._address)
         except OpError as failure:
             error = failure
-        with self._lock:
-            was_closed, self._is_closed = self._is_closed, True
-        self._outbox.close(error)
-        if not was_closed:
+        except Exception as failure:
+            _log.exception("receiving from %s failed", self._address)
+            error = InternalError(None, None, f"{type(failure).__name__}: {failure}")
+        if self._end(error):
             self._call.cancel()
             self._channel.close()
-            self._receiver.lost(error)
+            if self._is_accepted:
+                self._receiver.lost(error)
+        if not self._is_accepted:
+            self._error = error
+            self._decided.set()
 
-    def _receive(self, frames: Iterator[bytes], assembler: Assembler) -> None:
-        for frame in frames:
-            message = assembler.feed(frame)
-            if message is not None and not self._is_closed:
-                self._receiver.received(message)
+
+def _metadata(credentials: ClientCredentials) -> Metadata:
+    return (("authorization", f"Bearer {credentials.token}"),) if credentials.token else ()
 
 
 def error_of(error: grpc.RpcError, address: str) -> OpError:

@@ -14,17 +14,17 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import grpc
 
-from paramserve_core.errors import OpError, UnavailableError
+from paramserve_core.errors import InternalError, OpError, UnavailableError
 from paramserve_core.transport.frames import MAX_FRAME_BYTES, Assembler, encode
+from paramserve_core.transport.grpc_client import ACCEPTED, SERVICE
 from paramserve_core.transport.interface import Connection, Message, Receiver
 from paramserve_core.transport.outbox import Outbox
 from paramserve_protos.v1 import service_pb2
 
-_SERVICE_NAME: Final = "paramserve.v1.ParameterServer"
 _SPARE_THREADS: Final = 16
 """For calls that are short: descriptions, listings, health, reflection."""
 
@@ -32,6 +32,8 @@ _OPTIONS: Final = [
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", MAX_FRAME_BYTES),
     ("grpc.max_metadata_size", 16 << 10),
+    # A client has one conversation on a connection, and asks little beside it.
+    ("grpc.max_concurrent_streams", 16),
     # Two servers on one port would each get half of the clients.
     ("grpc.so_reuseport", 0),
     # A client whose host is gone is noticed within half a minute.
@@ -90,12 +92,14 @@ class GrpcServer:
         max_conversations: int,
         max_message_bytes: int,
         tls: ServerTls | None = None,
-        interceptors: Sequence[grpc.ServerInterceptor] = (),
+        interceptors: Sequence[grpc.ServerInterceptor[Any, Any]] = (),
     ) -> None:
         self._tls = tls
         self._service = _Service(host, max_conversations, max_message_bytes)
         self._pool = ThreadPoolExecutor(max_conversations + _SPARE_THREADS, "paramserve-grpc")
-        self.grpc_server = grpc.server(self._pool, interceptors=interceptors, options=_OPTIONS)
+        self.grpc_server = grpc.server(
+            self._pool, interceptors=list(interceptors), options=_OPTIONS
+        )
         self.grpc_server.add_generic_rpc_handlers((self._service.handlers(),))
 
     def listen(self, address: str) -> int:
@@ -142,7 +146,7 @@ class _Service:
         self._lock = threading.Lock()
         self._streams: set[_Stream] = set()
 
-    def handlers(self) -> grpc.GenericRpcHandler:
+    def handlers(self) -> grpc.GenericRpcHandler[Any, Any]:
         describe = grpc.unary_unary_rpc_method_handler(
             self._describe,
             request_deserializer=service_pb2.DescribeRequest.FromString,
@@ -156,7 +160,7 @@ class _Service:
         # Without (de)serializers, frames are bytes here: see `frames`.
         converse = grpc.stream_stream_rpc_method_handler(self._converse)
         return grpc.method_handlers_generic_handler(
-            _SERVICE_NAME,
+            SERVICE,
             {"Describe": describe, "ListVariables": list_variables, "Converse": converse},
         )
 
@@ -196,7 +200,11 @@ class _Service:
 
 
 class _Stream:
-    """One conversation; the `Connection` that its session sends on."""
+    """One conversation; the `Connection` that its session sends on.
+
+    The thread that reads also says that the connection is lost, so the receiver is called by one
+    thread only.
+    """
 
     def __init__(
         self, frames: Iterator[bytes], context: grpc.ServicerContext, max_message_bytes: int
@@ -206,7 +214,7 @@ class _Stream:
         self._max_message_bytes = max_message_bytes
         self._outbox = Outbox()
         self._refusal: OpError | None = None
-        self._receiver: Receiver | None = None
+        self._is_closed = False
 
     def send(self, message: Message) -> None:
         """See `Connection.send`."""
@@ -214,47 +222,50 @@ class _Stream:
 
     def close(self) -> None:
         """See `Connection.close`; what was sent still goes out."""
+        self._is_closed = True
         self._outbox.close(drop=False)
 
     def serve(self, host: Host) -> Iterator[bytes]:
         """Reads on a thread of its own, and gives gRPC what is to be written."""
-        # Also called when the client is gone, or gRPC would leave the writer waiting.
-        self._context.add_callback(self._outbox.close)
-        receiver = self._receiver = host.accept(self, self._context.peer())
-        threading.Thread(target=self._read, name="paramserve-read", daemon=True).start()
-        try:
-            yield from self._outbox
-        finally:
-            self._outbox.close()
-            receiver.lost(
-                self._refusal or UnavailableError(None, None, "the client closed the connection")
-            )
+        # gRPC does not interrupt a writer that waits for something to write.
+        if not self._context.add_callback(self._outbox.close):
+            return
+        self._context.send_initial_metadata((ACCEPTED,))
+        receiver = host.accept(self, self._context.peer())
+        threading.Thread(
+            target=self._read, args=(receiver,), name="paramserve-read", daemon=True
+        ).start()
+        yield from self._outbox
         if self._refusal is not None:
             code = _STATUS_OF[self._refusal.error_code]
             self._context.abort(code, self._refusal.message)
 
-    def _read(self) -> None:
-        assembler = Assembler(self._max_message_bytes)
-        receiver = self._receiver
-        assert receiver is not None
+    def _read(self, receiver: Receiver) -> None:
         try:
-            for frame in self._frames:
-                message = assembler.feed(frame)
-                if message is not None:
-                    receiver.received(message)
+            self._receive(receiver)
         except OpError as error:
             self._refusal = error
             _log.warning(
                 "message refused", extra={"peer": self._context.peer(), "error": error.message}
             )
-        except grpc.RpcError:
-            pass  # the client is gone
         except Exception as error:
-            # gRPC tells a request iterator that the call has ended by a bare Exception.
+            # gRPC tells by a bare Exception or an RpcError that the call has ended.
             if self._context.is_active():
-                _log.exception("reading from %s failed", self._context.peer())
-                self._refusal = UnavailableError(None, None, f"{type(error).__name__}: {error}")
-        self._outbox.close(drop=False)
+                _log.exception("receiving failed", extra={"peer": self._context.peer()})
+                self._refusal = InternalError(None, None, f"{type(error).__name__}: {error}")
+        self._outbox.close(self._refusal, drop=False)
+        if not self._is_closed:
+            lost = UnavailableError(None, None, "the client closed the connection")
+            receiver.lost(self._refusal or lost)
+
+    def _receive(self, receiver: Receiver) -> None:
+        assembler = Assembler(self._max_message_bytes)
+        for frame in self._frames:
+            message = assembler.feed(frame)
+            if self._is_closed:
+                return
+            if message is not None:
+                receiver.received(message)
 
 
 _STATUS_OF: Final[dict[int, grpc.StatusCode]] = {code.value[0]: code for code in grpc.StatusCode}

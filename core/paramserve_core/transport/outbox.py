@@ -33,18 +33,28 @@ class Outbox:
     def put_all(self, frames: Iterable[bytes]) -> None:
         """Queues the frames of one message; returns when the last one is in the queue.
 
+        A sender that is interrupted in the middle of a message breaks the connection: nothing that
+        comes after half a message would be understood.
+
         Raises:
             UnavailableError: the connection is broken.
         """
         with self._turn:
-            for frame in frames:
-                with self._changed:
-                    while len(self._frames) >= _DEPTH and not self._is_closed:
-                        self._changed.wait()
-                    if self._is_closed:
-                        raise self._reason()
-                    self._frames.append(frame)
-                    self._changed.notify_all()
+            try:
+                for frame in frames:
+                    self._put(frame)
+            except BaseException:
+                self.close()
+                raise
+
+    def _put(self, frame: bytes) -> None:
+        with self._changed:
+            while len(self._frames) >= _DEPTH and not self._is_closed:
+                self._changed.wait()
+            if self._is_closed:
+                raise self._reason()
+            self._frames.append(frame)
+            self._changed.notify_all()
 
     def _reason(self) -> OpError:
         found = self._error.message if self._error is not None else "it was closed"

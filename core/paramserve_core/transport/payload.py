@@ -31,27 +31,41 @@ MAX_TENSORS: Final = 1_000_000
 _LENGTH: Final = np.dtype("<u4")
 _SWAPS: Final = sys.byteorder == "big"
 
+_SMALL_BYTES: Final = 4096
+"""Up to here a copy costs less than a view."""
+
 
 def pack(tensor: Array) -> tuple[service_pb2.TensorHeader, memoryview]:
-    """The header of a tensor and its bytes, which are the tensor's own memory where they can be."""
+    """The header of a tensor and its bytes, which are the tensor's own memory if it is large.
+
+    Raises:
+        InvalidArgumentError: a string of 4 GiB or more.
+    """
     dtype = as_dtype(tensor.dtype)
+    if not tensor.dtype.isnative:
+        tensor = tensor.astype(dtype.as_numpy_dtype)
     if dtype is dtypes.string:
-        body = _pack_strings(tensor)
+        body = memoryview(_pack_strings(tensor))
+    elif tensor.nbytes <= _SMALL_BYTES:
+        body = memoryview((tensor.byteswap() if _SWAPS else tensor).tobytes())
     else:
         flat = np.ascontiguousarray(tensor).reshape(-1)
-        if _SWAPS:
-            flat = flat.byteswap()
-        body = memoryview(flat.view(np.uint8))
+        body = (flat.byteswap() if _SWAPS else flat).view(np.uint8).data
     header = service_pb2.TensorHeader(
         dtype=dtype.as_datatype_enum, dims=tensor.shape, payload_bytes=len(body)
     )
     return header, body
 
 
-def _pack_strings(tensor: Array) -> memoryview:
-    items = [bytes(item) for item in tensor.reshape(-1)]
-    lengths = np.array([len(item) for item in items], _LENGTH)
-    return memoryview(lengths.tobytes() + b"".join(items))
+def _pack_strings(tensor: Array) -> bytes:
+    items = [bytes(item) for item in tensor.reshape(-1).tolist()]
+    lengths = [len(item) for item in items]
+    longest = max(lengths, default=0)
+    if longest > np.iinfo(_LENGTH).max:
+        raise InvalidArgumentError(
+            None, None, f"a string of {longest} bytes does not travel, it must have less than 4 GiB"
+        )
+    return np.array(lengths, _LENGTH).tobytes() + b"".join(items)
 
 
 class Incoming:
@@ -64,8 +78,8 @@ class Incoming:
     __slots__ = ("_array", "_dtype", "_filled", "_memory", "_shape", "size")
 
     def __init__(self, header: service_pb2.TensorHeader) -> None:
-        self._dtype = _checked_dtype(header)
-        self._shape = _checked_shape(header)
+        self._dtype = _checked_dtype(header.dtype)
+        self._shape = _checked_shape(header.dims)
         self.size = header.payload_bytes
         count = math.prod(self._shape)
         if self._dtype is dtypes.string:
@@ -81,19 +95,27 @@ class Incoming:
         self._memory: Array | None = None
 
     def fill(self, piece: memoryview) -> int:
-        """Takes as many bytes of `piece` as belong to this tensor; answers how many."""
+        """Takes as many bytes of `piece` as belong to this tensor; answers how many.
+
+        Raises:
+            ResourceExhaustedError: there is no memory for the tensor.
+        """
         count = min(len(piece), self.size - self._filled)
-        if count:
+        if count == self.size and count and self._dtype is not dtypes.string:
+            # All of it at once, as with most small ones; two calls, where `_set_aside` takes five.
+            whole: Array = np.ndarray(self._shape, self._dtype.as_numpy_dtype, piece)
+            self._array = whole.copy()
+        elif count:
             memory = self._set_aside() if self._memory is None else self._memory
             memory[self._filled : self._filled + count] = np.frombuffer(piece, np.uint8, count)
-            self._filled += count
+        self._filled += count
         return count
 
     def _set_aside(self) -> Array:
         if self._dtype is dtypes.string:
-            self._memory = np.empty(self.size, np.uint8)
+            self._memory = _empty((self.size,), np.uint8)
         else:
-            self._array = np.empty(self._shape, self._dtype.as_numpy_dtype)
+            self._array = _empty(self._shape, self._dtype.as_numpy_dtype)
             self._memory = self._array.reshape(-1).view(np.uint8)
         return self._memory
 
@@ -108,29 +130,32 @@ class Incoming:
         Raises:
             InvalidArgumentError: the lengths of strings do not add up.
         """
-        memory = self._set_aside() if self._memory is None else self._memory
+        if self._array is None and self._memory is None:
+            self._set_aside()  # It has no bytes.
         if self._dtype is dtypes.string:
-            return _unpack_strings(memory, self._shape)
+            assert self._memory is not None
+            return _unpack_strings(self._memory, self._shape)
         array = self._array
         assert array is not None
         if self._dtype is dtypes.bool:
             # Any byte but 0 and 1 would be a bool that NumPy does not expect.
-            np.not_equal(memory, 0, out=array.reshape(-1))
+            np.not_equal(array.view(np.uint8), 0, out=array)
         return array.byteswap() if _SWAPS else array
 
 
-def _unpack_strings(memory: Array, shape: Sequence[int]) -> Array:
-    count = math.prod(shape)
+def _unpack_strings(memory: Array, shape: tuple[int, ...]) -> Array:
+    array = _empty(shape, np.object_)
+    count = array.size
     lengths = memory[: count * _LENGTH.itemsize].view(_LENGTH).tolist()
     body = memory[count * _LENGTH.itemsize :].tobytes()
     if sum(lengths) != len(body):
         raise _malformed(f"strings of {sum(lengths)} bytes in {len(body)}")
-    array = np.empty(count, np.object_)
+    flat = array.reshape(-1)
     begin = 0
     for index, length in enumerate(lengths):
-        array[index] = body[begin : begin + length]
+        flat[index] = body[begin : begin + length]
         begin += length
-    return array.reshape(shape)
+    return array
 
 
 def incoming(
@@ -161,21 +186,33 @@ def check_size(message_bytes: int, max_message_bytes: int) -> None:
         )
 
 
-def _checked_dtype(header: service_pb2.TensorHeader) -> DType:
+def _checked_dtype(number: int) -> DType:
     try:
-        dtype = as_dtype(int(header.dtype))
-    except (TypeError, ValueError, KeyError):
-        raise _malformed(f"data type {header.dtype} is not known") from None
+        dtype = DType(number)
+    except TypeError:
+        raise _malformed(f"data type {number} is not known") from None
     if dtype.is_ref_dtype:
         raise _malformed(f"data type {dtype.name} does not travel")
     return dtype
 
 
-def _checked_shape(header: service_pb2.TensorHeader) -> tuple[int, ...]:
-    shape = tuple(header.dims)
-    if len(shape) > MAX_RANK or any(size < 0 for size in shape):
+def _checked_shape(dims: Sequence[int]) -> tuple[int, ...]:
+    shape = tuple(dims)
+    if len(shape) > MAX_RANK or min(shape, default=0) < 0:
         raise _malformed(f"a shape of {len(shape)} dimensions, {list(shape[:8])}")
     return shape
+
+
+def _empty(shape: tuple[int, ...], dtype: type[Any]) -> Array:
+    try:
+        return np.empty(shape, dtype)
+    except MemoryError:
+        raise ResourceExhaustedError(
+            None, None, f"no memory for a tensor of shape {list(shape)} in a message"
+        ) from None
+    except ValueError:
+        # Beyond what NumPy can address, as [0, 2**62] is although it has no elements.
+        raise _malformed(f"a shape that no tensor can have, {list(shape)}") from None
 
 
 def _malformed(what: str) -> InvalidArgumentError:
