@@ -1,0 +1,92 @@
+"""Options of sessions and of runs, checked before they are used.
+
+A message keeps fields that it does not know, and an option that is silently ignored is worse than
+one that is refused; so those are looked for.
+
+Thread rule: pure functions.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from google.protobuf.message import Message as ProtoMessage
+from google.protobuf.unknown_fields import UnknownFieldSet
+
+from paramserve_core.errors import UnimplementedError
+from paramserve_protos.v1.config_pb2 import ConfigProto, RunOptions
+
+_TENSORFLOW_CONFIG: Final = {
+    3: "placement_period",
+    6: "gpu_options",
+    10: "graph_options",
+    12: "session_inter_op_thread_pool",
+    13: "rpc_options",
+    16: "experimental",
+    17: "share_cluster_devices_in_session",
+    18: "coordination_config",
+}
+_TENSORFLOW_RUN_OPTIONS: Final = {6: "debug_options", 8: "experimental"}
+
+
+def checked_config(config: Any) -> ConfigProto:
+    """A copy of the session's options; those of a new message for None.
+
+    Raises:
+        TypeError: `config` is no `ConfigProto` of this package.
+        ValueError: it has fields that mean nothing here; the message names them.
+    """
+    if config is None:
+        return ConfigProto()
+    if not isinstance(config, ConfigProto):
+        raise TypeError(
+            f"config must be a paramserve.ConfigProto, but got {type(config).__name__!r}"
+        )
+    _refuse_unknown(config, _TENSORFLOW_CONFIG)
+    if config.operation_timeout_in_ms < 0:
+        raise ValueError(
+            f"operation_timeout_in_ms is {config.operation_timeout_in_ms}; wanted 0 (none) or more"
+        )
+    result = ConfigProto()
+    result.CopyFrom(config)
+    return result
+
+
+def checked_run_options(options: Any) -> RunOptions:
+    """The options of one run.
+
+    Raises:
+        TypeError: `options` is no `RunOptions` of this package.
+        ValueError: it has fields that mean nothing here, or a negative timeout.
+        UnimplementedError: it asks for the graph of each task.
+    """
+    if not isinstance(options, RunOptions):
+        raise TypeError(
+            f"options must be a paramserve.RunOptions, but got {type(options).__name__!r}"
+        )
+    _refuse_unknown(options, _TENSORFLOW_RUN_OPTIONS)
+    if options.timeout_in_ms < 0:
+        raise ValueError(f"timeout_in_ms is {options.timeout_in_ms}; wanted 0 (none) or more")
+    if options.output_partition_graphs:
+        raise UnimplementedError(
+            None,
+            None,
+            "output_partition_graphs: a plan's parts are not sent to the client; to see where ops "
+            "run, use ConfigProto(log_device_placement=True)",
+        )
+    return options
+
+
+def seconds(milliseconds: int) -> float | None:
+    """A timeout in the unit of this project; None where there is none."""
+    return milliseconds / 1000 if milliseconds else None
+
+
+def _refuse_unknown(message: ProtoMessage, names: dict[int, str]) -> None:
+    unknown = UnknownFieldSet(message)
+    numbers = sorted({unknown[i].field_number for i in range(len(unknown))})
+    if numbers:
+        kind = type(message).__name__
+        found = ", ".join(f"{names.get(number, 'unknown')} (field {number})" for number in numbers)
+        known = ", ".join(sorted(message.DESCRIPTOR.fields_by_name))
+        raise ValueError(f"{kind} has options that mean nothing here: {found}; it takes {known}")
