@@ -47,7 +47,7 @@ def _save(
 @kernel("RestoreV2", takes_step=True)
 def _restore(
     node: KernelNode, step: Any, prefix: Array, names: Array, slices: Array
-) -> tuple[Array, ...]:
+) -> Array | tuple[Array, ...]:
     dtypes = node.attrs["dtypes"]
     keys = _strings(names, len(dtypes), "tensor_names")
     parts = _strings(slices, len(dtypes), "shape_and_slices")
@@ -56,7 +56,8 @@ def _restore(
     for key, part, dtype in zip(keys, parts, dtypes, strict=True):
         parsed = _parse(part)
         wanted.append((key, dtype, None if parsed is None else parsed[1]))
-    return tuple(_files(step).restore(path, wanted))
+    arrays = _files(step).restore(path, wanted)
+    return arrays[0] if len(arrays) == 1 else tuple(arrays)
 
 
 @kernel("Restore", takes_step=True)

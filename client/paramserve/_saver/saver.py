@@ -1,0 +1,389 @@
+"""The saver: writes variables to checkpoints and reads them back.
+
+A save is one request to the session's master: which variables under which names, the path, the
+graph, and what the state file is to say afterwards. The tasks that hold the variables write and
+read the files; no value passes through the client.
+
+Thread rule: a saver may be used from several threads; its list of checkpoints is guarded by a lock
+that is held for the length of a save.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from paramserve._framework.collections import GraphKeys
+from paramserve._framework.graph import Graph
+from paramserve._framework.meta_graph import register_proto_function
+from paramserve._saver.graph_ops import add_ops, saveables_in
+from paramserve._saver.meta_graph import (
+    export_meta_graph,
+    has_variables,
+    import_definition,
+    with_scope,
+    without_scope,
+)
+from paramserve._saver.retention import Plan, Retention
+from paramserve._saver.saveables import Saveable, saveables_of
+from paramserve._saver.session_access import master_of, session_of
+from paramserve._saver.state import saved_time
+from paramserve_core.checkpoint.finding import NO_CHECKPOINT
+from paramserve_core.errors import NotFoundError
+from paramserve_protos.v1.checkpoint_service_pb2 import (
+    CHECKPOINT_FORMAT_SAFETENSORS,
+    CHECKPOINT_FORMAT_TENSORFLOW_V2,
+    CheckpointFormat,
+    RestoreRequest,
+    SaveRequest,
+)
+from paramserve_protos.v1.meta_graph_pb2 import MetaGraphDef
+from paramserve_protos.v1.saver_pb2 import SaverDef
+
+_STATE_FILE: Final = "checkpoint"
+
+
+class NoCheckpointError(NotFoundError, ValueError):
+    """There is no checkpoint at the path that was to be restored.
+
+    TensorFlow raised a `NotFoundError` first and a `ValueError` later; this is both.
+    """
+
+
+class Saver:
+    """Saves and restores variables.
+
+    The variables are chosen when the saver is made. Several savers may manage the same variables
+    under different names. A partitioned variable is one tensor in a checkpoint, and restores into
+    any partitioning of the same shape.
+    """
+
+    def __init__(
+        self,
+        var_list: Any = None,
+        reshape: bool = False,
+        sharded: bool = False,
+        max_to_keep: int | None = 5,
+        keep_checkpoint_every_n_hours: float = 10000.0,
+        name: str | None = None,
+        restore_sequentially: bool = False,
+        saver_def: SaverDef | None = None,
+        builder: Any = None,
+        write_version: int | None = None,
+        pad_step_number: bool = False,
+    ) -> None:
+        """Makes a saver and adds its ops to the graph.
+
+        Args:
+            var_list: None for all variables of the default graph; a list of variables, which are
+                saved under their own names; or a dict of names in the checkpoint to variables.
+            reshape: restore tensors of other shapes with as many elements.
+            sharded: for programs that run the saver's ops: each device saves by itself. The files
+                are sharded by task in any case.
+            max_to_keep: how many of the newest checkpoints are kept; None or 0: all.
+            keep_checkpoint_every_n_hours: how often one is kept for good besides.
+            name: scope of the ops.
+            restore_sequentially: for programs that run the saver's ops: one variable at a time.
+            saver_def: the definition of a saver whose ops are in the session's graph already;
+                then nothing is added to it.
+            builder: makes the ops instead: an object with `build(...)` that answers a SaverDef.
+            write_version: `SaverDef.V2` writes checkpoints that TensorFlow reads; None writes this
+                package's own format. Every format is restored.
+            pad_step_number: write the step in the path with eight digits, so that names sort.
+
+        Raises:
+            TypeError: an item of `var_list` is no variable.
+            ValueError: there are no variables, two have one name, or the format is V1, which is
+                only read.
+        """
+        if write_version not in (None, SaverDef.V2):
+            raise ValueError(
+                f"write_version={write_version}: checkpoints of TensorFlow's V1 format are read, "
+                "not written; leave it out, or give SaverDef.V2 for files that TensorFlow reads"
+            )
+        self._format: CheckpointFormat = (
+            CHECKPOINT_FORMAT_SAFETENSORS
+            if write_version is None
+            else CHECKPOINT_FORMAT_TENSORFLOW_V2
+        )
+        self._reshape = reshape
+        self._pad_step_number = pad_step_number
+        self._saveables: list[Saveable] | None = None
+        self._lock = threading.RLock()
+        self._hash_of: tuple[Graph, int, bytes] | None = None
+        if saver_def is None:
+            saveables = self._saveables = saveables_of(var_list)
+            graph = saveables[0].ref.graph
+            if builder is not None:
+                saver_def = builder.build(
+                    var_list,
+                    reshape=reshape,
+                    sharded=sharded,
+                    max_to_keep=max_to_keep or 0,
+                    keep_checkpoint_every_n_hours=keep_checkpoint_every_n_hours,
+                    name=name,
+                    restore_sequentially=restore_sequentially,
+                )
+            else:
+                saver_def = add_ops(
+                    graph,
+                    saveables,
+                    name=name,
+                    reshape=reshape,
+                    sharded=sharded,
+                    in_sequence=restore_sequentially,
+                )
+            saver_def.max_to_keep = max_to_keep or 0
+            saver_def.keep_checkpoint_every_n_hours = keep_checkpoint_every_n_hours
+        elif var_list is not None:
+            self._saveables = saveables_of(var_list)
+        self.saver_def = SaverDef()
+        self.saver_def.CopyFrom(saver_def)
+        self._retention = Retention(
+            self.saver_def.max_to_keep, self.saver_def.keep_checkpoint_every_n_hours
+        )
+
+    def save(
+        self,
+        sess: Any,
+        save_path: str,
+        global_step: Any = None,
+        latest_filename: str | None = None,
+        meta_graph_suffix: str = "meta",
+        write_meta_graph: bool = True,
+    ) -> str:
+        """Saves the variables; blocks until the checkpoint is durable.
+
+        All variables are saved as they are at one moment on each server; steps that run meanwhile
+        are not held up.
+
+        Args:
+            sess: a session on the variables' graph.
+            save_path: the checkpoint's path on the servers, without the step.
+            global_step: a number, tensor or variable that is put behind the path.
+            latest_filename: the state file's name; "checkpoint" by default.
+            meta_graph_suffix: the suffix of the file with the graph.
+            write_meta_graph: also write the graph.
+
+        Returns:
+            The path to restore from.
+
+        Raises:
+            TypeError: `sess` is no session.
+            ValueError: the path's directory does not exist on a server, or the names collide.
+            FailedPreconditionError: a variable is not initialized.
+            OpError: the checkpoint was not written. Earlier ones are untouched.
+        """
+        session = session_of(sess)
+        path = os.fspath(save_path)
+        latest_filename = latest_filename or _STATE_FILE
+        if os.path.split(latest_filename)[0]:
+            raise ValueError("'latest_filename' must not contain path components")
+        step = None if global_step is None else _step_number(session, global_step)
+        if step is not None:
+            path = f"{path}-{step:08d}" if self._pad_step_number else f"{path}-{step:d}"
+        elif os.path.basename(path) == latest_filename:
+            raise ValueError(
+                f"'latest_filename' collides with 'save_path': {latest_filename!r} and {path!r}"
+            )
+        request = SaveRequest(
+            path=path,
+            entries=[s.entry(reshape=self._reshape) for s in self._managed(session.graph)],
+            format=self._format,
+            has_step=step is not None,
+            step=step or 0,
+        )
+        if write_meta_graph:
+            request.meta_graph_path = f"{path}.{meta_graph_suffix}"
+            request.meta_graph = self._meta_graph(session.graph).SerializeToString()
+        request.graph_hash = self._graph_hash(session.graph)
+        with self._lock:
+            plan = self._retention.plan(path)
+            request.state.CopyFrom(plan.state(latest_filename))
+            self._send(session, request, plan)
+        return path
+
+    def _send(self, session: Any, request: SaveRequest, plan: Plan) -> None:
+        try:
+            master_of(session).save(request)
+        except NotFoundError as error:
+            raise ValueError(error.message) from error
+        self._retention.carried_out(plan)
+
+    def restore(self, sess: Any, save_path: str) -> None:
+        """Gives the variables the values of a checkpoint; they need not be initialized.
+
+        All variables on all servers get their new values, or on any error none.
+
+        Args:
+            sess: a session on the variables' graph.
+            save_path: what `save` or `latest_checkpoint` returned.
+
+        Raises:
+            TypeError: `sess` is no session.
+            ValueError: there is no checkpoint at the path, or it is None.
+            NotFoundError: there is no checkpoint at the path (the same error), or a name is not
+                in it.
+            InvalidArgumentError: a type or shape is another in the checkpoint.
+            DataLossError: the checkpoint is damaged.
+        """
+        session = session_of(sess)
+        if save_path is None:
+            raise ValueError("Can't load save_path when it is None.")
+        request = RestoreRequest(
+            path=os.fspath(save_path),
+            entries=[s.entry(reshape=self._reshape) for s in self._managed(session.graph)],
+        )
+        try:
+            master_of(session).restore(request)
+        except NotFoundError as error:
+            if not error.message.startswith(NO_CHECKPOINT):
+                raise
+            text = f"The passed save_path is not a valid checkpoint: {request.path}"
+            raise NoCheckpointError(
+                None, None, f"{text} ({error.message})", task=error.task
+            ) from error
+
+    @property
+    def last_checkpoints(self) -> list[str]:
+        """The checkpoints that the saver remembers, oldest first."""
+        return self._retention.paths
+
+    def set_last_checkpoints(self, last_checkpoints: Sequence[str]) -> None:
+        """Remembers these checkpoints, of unknown age; `set_last_checkpoints_with_time` is better.
+
+        Raises:
+            TypeError: it is no list.
+        """
+        if isinstance(last_checkpoints, str) or not isinstance(last_checkpoints, Sequence):
+            raise TypeError(f"a list of paths is wanted, not {last_checkpoints!r}")
+        self._retention.set((path, float("inf")) for path in last_checkpoints)
+
+    def set_last_checkpoints_with_time(
+        self, last_checkpoints_with_time: Sequence[tuple[str, float]]
+    ) -> None:
+        """Remembers these checkpoints and the times at which they were saved, oldest first.
+
+        Raises:
+            TypeError: it is no list.
+        """
+        if not isinstance(last_checkpoints_with_time, Sequence):
+            raise TypeError(f"a list of pairs is wanted, not {last_checkpoints_with_time!r}")
+        self._retention.set((path, at) for path, at in last_checkpoints_with_time)
+
+    def recover_last_checkpoints(
+        self, checkpoint_paths: Iterable[str], session: Any = None
+    ) -> None:
+        """Remembers checkpoints of an earlier run, so that they are deleted in their turn.
+
+        Args:
+            checkpoint_paths: the paths, oldest first, as the state file has them.
+            session: for checkpoints on the disks of servers. Without it, paths at which this
+                machine has no checkpoint are left out.
+        """
+        found = []
+        for path in checkpoint_paths:
+            saved_at = saved_time(path)
+            if saved_at is None and session is not None:
+                saved_at = 0.0
+            if saved_at is not None:
+                found.append((path, saved_at))
+        self._retention.set(found)
+
+    def as_saver_def(self) -> SaverDef:
+        """The definition: names of the ops, and the retention rules."""
+        return self.saver_def
+
+    def to_proto(self, export_scope: str | None = None) -> SaverDef | None:
+        """The definition, for a MetaGraphDef.
+
+        Args:
+            export_scope: only if the ops are in this scope, whose name is left out.
+        """
+        return without_scope(self.saver_def, export_scope)
+
+    @staticmethod
+    def from_proto(saver_def: SaverDef, import_scope: str | None = None) -> Saver:
+        """A saver of a definition whose ops are in the graph.
+
+        Args:
+            saver_def: the definition.
+            import_scope: the scope that the graph was imported into.
+        """
+        return Saver(saver_def=with_scope(saver_def, import_scope))
+
+    def export_meta_graph(
+        self,
+        filename: str | os.PathLike[str] | None = None,
+        collection_list: Sequence[str] | None = None,
+        as_text: bool = False,
+    ) -> MetaGraphDef:
+        """The default graph with this saver, as a message; see `train.export_meta_graph`."""
+        return export_meta_graph(
+            filename, saver_def=self.saver_def, collection_list=collection_list, as_text=as_text
+        )
+
+    def _managed(self, graph: Graph) -> list[Saveable]:
+        """The variables, which are of the session's graph."""
+        if self._saveables is None:
+            self._saveables = saveables_in(graph, self.saver_def)
+        if self._saveables[0].ref.graph is not graph:
+            raise ValueError(
+                "the session runs another graph than the one that the saver's variables are of; "
+                "use Session(graph=...), or make the saver within graph.as_default()"
+            )
+        return self._saveables
+
+    def _meta_graph(self, graph: Graph) -> MetaGraphDef:
+        return export_meta_graph(saver_def=self.saver_def, graph=graph)
+
+    def _graph_hash(self, graph: Graph) -> bytes:
+        """Tells graphs apart; of the nodes alone, so that it is the same in another process."""
+        version = graph.version
+        if self._hash_of is None or self._hash_of[:2] != (graph, version):
+            content = graph.as_graph_def().SerializeToString(deterministic=True)
+            self._hash_of = (graph, version, hashlib.sha256(content).digest())
+        return self._hash_of[2]
+
+
+def import_meta_graph(
+    meta_graph_or_file: MetaGraphDef | str | os.PathLike[str],
+    clear_devices: bool = False,
+    import_scope: str | None = None,
+    input_map: Any = None,
+) -> Saver | None:
+    """Adds an exported graph, with its collections, to the default graph.
+
+    Args:
+        meta_graph_or_file: a MetaGraphDef, or a file on this machine that holds one.
+        clear_devices: forget where its operations are placed.
+        import_scope: a scope for the names of its operations.
+        input_map: see `import_graph_def`.
+
+    Returns:
+        The saver that it was exported with; a new one for all variables if there was none; None
+        if there are no variables.
+
+    Raises:
+        OSError: there is no such file.
+        ValueError: the file holds no graph, or the graph is malformed.
+        NotFoundError: an op that is not known here.
+    """
+    definition = import_definition(meta_graph_or_file, clear_devices, import_scope, input_map)
+    if definition is not None:
+        return Saver(saver_def=definition)
+    return Saver() if has_variables() else None
+
+
+register_proto_function(
+    GraphKeys.SAVERS, proto_type=SaverDef, to_proto=Saver.to_proto, from_proto=Saver.from_proto
+)
+
+
+def _step_number(session: Any, global_step: Any) -> int:
+    if hasattr(global_step, "_as_graph_element") or hasattr(global_step, "op"):
+        return int(session.run(global_step))
+    return int(global_step)

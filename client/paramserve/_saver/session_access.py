@@ -1,0 +1,46 @@
+"""What savers need of a session: its graph, and the master behind it.
+
+Thread rule: pure functions.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, cast
+
+from paramserve._framework.graph import Graph
+from paramserve_core.master.interface import Master
+
+
+class SavesAndRestores(Protocol):
+    """A session, as far as a saver knows it."""
+
+    @property
+    def graph(self) -> Graph:
+        """The graph that it runs."""
+
+    def run(self, fetches: Any, feed_dict: Any = None) -> Any:
+        """Runs a step."""
+
+
+def session_of(session: Any) -> SavesAndRestores:
+    """`session` itself, or what it wraps.
+
+    Raises:
+        TypeError: it is no session.
+        RuntimeError: it was closed.
+    """
+    if not (hasattr(session, "run") and hasattr(session, "graph")):
+        raise TypeError(f"'sess' must be a Session; {session!r}")
+    return cast(SavesAndRestores, session)
+
+
+def master_of(session: Any) -> Master:
+    """The master of a session, which knows all of the session's graph when this returns.
+
+    Raises:
+        TypeError: it is no session.
+        RuntimeError: it was closed.
+    """
+    found = session_of(session)
+    master: Master = found._synchronized_master()  # type: ignore[attr-defined] # of this package
+    return master

@@ -1,0 +1,199 @@
+"""The state file of a directory of checkpoints: which is the newest, and which are kept.
+
+A function that is given a session asks the servers, whose disks the checkpoints are on; without
+one it looks at the disk of this machine, as TensorFlow's does.
+
+Thread rule: pure functions, but for the disk.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from paramserve._saver.session_access import master_of
+from paramserve_core.checkpoint.disk import LocalDisk
+from paramserve_core.checkpoint.finding import choose, read_index
+from paramserve_core.checkpoint.places import Places
+from paramserve_core.checkpoint.retention import read_state, replace_state
+from paramserve_core.errors import FailedPreconditionError, OpError
+from paramserve_protos.v1.checkpoint_service_pb2 import ReadStateRequest
+from paramserve_protos.v1.checkpoint_state_pb2 import CheckpointState
+
+_log = logging.getLogger(__name__)
+
+
+def generate_checkpoint_state_proto(
+    save_dir: str,
+    model_checkpoint_path: str,
+    all_model_checkpoint_paths: Sequence[str] | None = None,
+    all_model_checkpoint_timestamps: Sequence[float] | None = None,
+    last_preserved_timestamp: float | None = None,
+) -> CheckpointState:
+    """What a state file in `save_dir` would say.
+
+    Args:
+        save_dir: the directory of the state file; paths are made relative to it where neither is
+            absolute, or both are and it is above.
+        model_checkpoint_path: the newest checkpoint.
+        all_model_checkpoint_paths: all that are kept, oldest first; the newest is added at the
+            end if it is not the last.
+        all_model_checkpoint_timestamps: seconds since 1970, one for each of them.
+        last_preserved_timestamp: seconds since 1970, of the last one that is kept for good.
+
+    Raises:
+        ValueError: there are not as many times as paths.
+    """
+    newest = os.fspath(model_checkpoint_path)
+    paths = [os.fspath(path) for path in all_model_checkpoint_paths or ()]
+    times = list(all_model_checkpoint_timestamps or ())
+    if times and len(times) != len(paths):
+        raise ValueError(
+            "Checkpoint timestamps, if provided, must match checkpoint paths (given "
+            f"{len(paths)} paths and {len(times)} timestamps)"
+        )
+    if not paths or paths[-1] != newest:
+        paths.append(newest)
+        if times:
+            times.append(time.time())
+    return CheckpointState(
+        model_checkpoint_path=_relative(newest, save_dir),
+        all_model_checkpoint_paths=[_relative(path, save_dir) for path in paths],
+        all_model_checkpoint_timestamps=times,
+        last_preserved_timestamp=last_preserved_timestamp or 0.0,
+    )
+
+
+def update_checkpoint_state(
+    save_dir: str,
+    model_checkpoint_path: str,
+    all_model_checkpoint_paths: Sequence[str] | None = None,
+    latest_filename: str | None = None,
+    all_model_checkpoint_timestamps: Sequence[float] | None = None,
+    last_preserved_timestamp: float | None = None,
+) -> None:
+    """Replaces the state file in a directory of this machine.
+
+    `Saver.save` does so on the servers; this is for programs that move checkpoints.
+
+    Args:
+        save_dir: the directory.
+        model_checkpoint_path: the newest checkpoint.
+        all_model_checkpoint_paths: all that are kept, oldest first.
+        latest_filename: the state file's name; "checkpoint" by default.
+        all_model_checkpoint_timestamps: seconds since 1970, one for each of them.
+        last_preserved_timestamp: seconds since 1970, of the last one that is kept for good.
+
+    Raises:
+        FailedPreconditionError: there is a file of that name which is no state file.
+        ValueError: there are not as many times as paths.
+    """
+    state = generate_checkpoint_state_proto(
+        save_dir,
+        model_checkpoint_path,
+        all_model_checkpoint_paths,
+        all_model_checkpoint_timestamps,
+        last_preserved_timestamp,
+    )
+    replace_state(LocalDisk(), Path(save_dir).absolute(), latest_filename or "", state)
+
+
+def get_checkpoint_state(
+    checkpoint_dir: str, latest_filename: str | None = None, session: Any = None
+) -> CheckpointState | None:
+    """What the state file of a directory says, with its relative paths made to begin there.
+
+    Args:
+        checkpoint_dir: the directory.
+        latest_filename: the state file's name; "checkpoint" by default.
+        session: ask the servers of this session; None: look at this machine's disk.
+
+    Returns:
+        The state, or None if there is none; what is no state file is ignored, with a warning.
+    """
+    directory = os.fspath(checkpoint_dir)
+    try:
+        state = _read(directory, latest_filename or "", session)
+    except FailedPreconditionError as error:
+        _log.warning("%s; it is ignored", error.message)
+        return None
+    if state is None or not state.model_checkpoint_path:
+        return None
+    state.model_checkpoint_path = os.path.join(directory, state.model_checkpoint_path)
+    paths = [os.path.join(directory, path) for path in state.all_model_checkpoint_paths]
+    state.all_model_checkpoint_paths[:] = paths
+    return state
+
+
+def _read(directory: str, latest_filename: str, session: Any) -> CheckpointState | None:
+    if session is None:
+        return read_state(LocalDisk(), Path(directory).absolute(), latest_filename)
+    request = ReadStateRequest(directory=directory, latest_filename=latest_filename)
+    content = master_of(session).read_checkpoint_state(request).state
+    return CheckpointState.FromString(content) if content else None
+
+
+def latest_checkpoint(
+    checkpoint_dir: str, latest_filename: str | None = None, session: Any = None
+) -> str | None:
+    """The path of the newest checkpoint in a directory, for `Saver.restore`.
+
+    Args:
+        checkpoint_dir: the directory.
+        latest_filename: the state file's name; "checkpoint" by default.
+        session: ask the servers of this session, whose disks the checkpoints are on; None: look
+            at this machine's disk, where the checkpoint must be too.
+
+    Returns:
+        The path, or None if there is none.
+    """
+    state = get_checkpoint_state(checkpoint_dir, latest_filename, session)
+    if state is None:
+        return None
+    path: str = state.model_checkpoint_path
+    return path if session is not None or checkpoint_exists(path) else None
+
+
+def checkpoint_exists(checkpoint_prefix: str) -> bool:
+    """Whether there is a checkpoint of any format at a path on this machine."""
+    disk = LocalDisk()
+    try:
+        place = Places(disk).checkpoint(os.fspath(checkpoint_prefix))
+        return choose({"": read_index(disk, place)}, str(place)) is not None
+    except (OpError, OSError):
+        return False
+
+
+def get_checkpoint_mtimes(checkpoint_prefixes: Sequence[str]) -> list[float]:
+    """When the checkpoints at these paths on this machine were saved, in seconds since 1970.
+
+    Paths without a checkpoint are left out.
+    """
+    found = []
+    for prefix in checkpoint_prefixes:
+        saved_at = saved_time(prefix)
+        if saved_at is not None:
+            found.append(saved_at)
+    return found
+
+
+def saved_time(path: str) -> float | None:
+    """When the checkpoint at a path on this machine was saved; None if there is none."""
+    place = Places(LocalDisk()).checkpoint(os.fspath(path))
+    for file in (place.index, place.bundle_index, place.table):
+        try:
+            return file.stat().st_mtime
+        except OSError:
+            continue
+    return None
+
+
+def _relative(path: str, directory: str) -> str:
+    if os.path.isabs(path) != os.path.isabs(directory):
+        return path
+    relative = os.path.relpath(path, directory)
+    return path if relative.startswith("..") and os.path.isabs(path) else relative
