@@ -73,7 +73,7 @@ class IndexedSlices:
         return self._values.graph
 
     def __neg__(self) -> IndexedSlices:
-        return IndexedSlices(-self._values, self._indices, self._dense_shape)  # type: ignore[operator] # defined by _ops.operators
+        return IndexedSlices(-self._values, self._indices, self._dense_shape)
 
     def __repr__(self) -> str:
         return f"<paramserve.IndexedSlices values={self._values!r} indices={self._indices!r}>"
