@@ -96,7 +96,7 @@ class _Question:
         if tensor in self._values:
             return self._values[tensor]
         result = None
-        if depth and self._operations_left and not tensor.op.control_inputs:
+        if depth and self._operations_left:
             self._operations_left -= 1
             result = self._computed(tensor, depth)
         self._values[tensor] = result
