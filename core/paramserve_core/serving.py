@@ -121,6 +121,8 @@ class TaskServer:
             self._store,
             self._options.limits,
             self._checkpoints,
+            self.host.gate,
+            is_shared=True,
             incarnation=self._task.incarnation,
             address=self.address,
         )

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from paramserve_core.errors import AbortedError, DeadlineExceededError, UnavailableError
+from paramserve_core.master.cut import consistent_cut
 from simulation.cluster import Cluster
 from simulation.network import Weather
 
@@ -122,6 +123,29 @@ def move_between_tasks(seed: int) -> None:
     assert [cluster.value(name) for name in cluster.names] == [-18, 18]
 
 
+def cut_between_moves(seed: int) -> None:
+    cluster = Cluster(seed, Weather(breaks=0.03, doubles=0.1, refuses=0.1), tasks=2)
+    sums: list[int] = []
+
+    def mover():
+        master = cluster.master()
+        plan = master.prepare([], ["delta0:0", "delta1:0"], ["add0", "add1"])
+        for step in range(1, 5):
+            master.run(plan, [*one(-step), *one(step)])
+        master.close()
+
+    def saver():
+        master = cluster.master()
+        for _ in range(3):
+            with consistent_cut(master._tasks, master._parallel, cluster.runtime):
+                sums.append(sum(cluster.value(name) for name in cluster.names))
+        master.close()
+
+    cluster.scheduler.run(lambda: side_by_side(cluster, [mover, mover, saver]))
+    assert sums == [0, 0, 0]
+    assert [cluster.value(name) for name in cluster.names] == [-20, 20]
+
+
 def end_by_the_deadline(seed: int) -> None:
     cluster = Cluster(seed, Weather(breaks=0.3, refuses=0.5, crashes=0.1, restart_s=20.0))
     late = 0
@@ -174,6 +198,12 @@ def test_add_with_crashes_acknowledged_once_unacknowledged_at_most_once(seeds):
 @pytest.mark.parametrize("seeds", blocks(300), ids=ids)
 def test_move_between_tasks_keeps_the_sum(seeds):
     run_all(move_between_tasks, seeds)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seeds", blocks(200), ids=ids)
+def test_cut_between_moves_has_no_step_half_in_it(seeds):
+    run_all(cut_between_moves, seeds)
 
 
 @pytest.mark.slow

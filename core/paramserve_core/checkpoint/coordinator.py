@@ -17,6 +17,7 @@ from __future__ import annotations
 import importlib.metadata
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final, Protocol, TypeVar
 
 from google.protobuf.message import Message
@@ -57,6 +58,7 @@ def save(
     request: messages.SaveRequest,
     placement: Placement,
     parallel: Parallel,
+    hold: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> messages.SaveResponse:
     """Saves variables; returns when the checkpoint is durable and old ones are deleted.
 
@@ -66,13 +68,15 @@ def save(
         placement: the task that an entry's variable is on.
         parallel: calls functions side by side and answers their results in order; raises the
             first error once all have ended.
+        hold: a block in which no step changes anything and none is half done; the values are
+            leased in it.
 
     Raises:
         OpError: the checkpoint was not written; earlier ones are untouched.
     """
     if not request.entries:
         raise InvalidArgumentError(None, None, "there are no variables to save")
-    return _Save(tasks, request, placement, parallel).run()
+    return _Save(tasks, request, placement, parallel, hold).run()
 
 
 def restore(
@@ -143,15 +147,18 @@ class _Save(_Conversation):
         request: messages.SaveRequest,
         placement: Placement,
         parallel: Parallel,
+        hold: Callable[[], AbstractContextManager[None]],
     ) -> None:
         super().__init__(tasks, request.entries, placement, parallel)
         self.request = request
+        self.hold = hold
         self.save_id = uuid.uuid4().hex[:16]
         self.layout = layout_of(request.format)
 
     def run(self) -> messages.SaveResponse:
         try:
-            generation, unfinished = self._take()
+            with self.hold():
+                generation, unfinished = self._take()
             written = self._write()
             total_bytes = self._prepare(written, generation)
         except BaseException:

@@ -128,7 +128,7 @@ class Program:
         self._returned = [(name, compiler.slots[name]) for name in returned]
         self._retained = [(name, compiler.slots[name]) for name in retained]
         self._may_be_dead = compiler.may_be_dead
-        self.has_effect = compiler.has_effect
+        self.changes_variables = compiler.changes_variables
 
     def run(
         self, step: StepContext, received: Sequence[Array], kept: MutableMapping[str, Any]
@@ -264,7 +264,7 @@ class _Compiler:
         self.slots: dict[str, int] = {}
         self.template: list[Any] = []
         self.instructions: list[_Instruction] = []
-        self.has_effect = False
+        self.changes_variables = False
         self.may_be_dead = bool(kept)
         for name in (*received, *kept):
             self._new_slot(name)
@@ -303,8 +303,10 @@ class _Compiler:
                 checked_size(value.shape, value.itemsize)
             except OpError as error:
                 raise _named(error, node) from None
-            self.template[self._new_slot(f"{node.name}:0")] = value
-            return
+            if not (node.input and self.may_be_dead):
+                self.template[self._new_slot(f"{node.name}:0")] = value
+                return
+            # It waits for a branch: where that is not taken, the constant must be missing too.
         names: list[str] = []
         controls: list[int] = []
         for tensor in map(split_input, node.input):
@@ -341,8 +343,9 @@ class _Compiler:
             reads_output=bool(outputs) and outputs[0] in self._read,
         )
         self._index_of[node.name] = len(self.instructions)
-        self._made.update(outputs)
-        self.has_effect |= definition.has_effect
+        if node.op != "Const":  # the value of a constant is the graph's
+            self._made.update(outputs)
+        self.changes_variables |= definition.has_effect and any(t.is_ref for t in input_dtypes)
         self.may_be_dead |= node.op in _BRANCHING
         self.instructions.append(
             _Instruction(

@@ -25,6 +25,7 @@ from paramserve_core.master.local import LocalMaster
 from paramserve_core.master.options import MasterOptions
 from paramserve_core.master.tasks import LocalTask, RemoteTask
 from paramserve_core.runtime import ThreadRuntime
+from paramserve_core.task.gate import StepGate
 from paramserve_core.task.limits import TaskLimits
 from paramserve_protos.v1 import config_pb2, service_pb2
 
@@ -106,7 +107,8 @@ def _local_master(options: MasterOptions) -> LocalMaster:
 def _task_here(name: str, session_id: str, runtime: ThreadRuntime) -> LocalTask:
     store = VariableStore()
     checkpoints = TaskCheckpoints(store, name, None, runtime)
-    return LocalTask(name, session_id, store, TaskLimits(), checkpoints)
+    gate = StepGate(runtime)
+    return LocalTask(name, session_id, store, TaskLimits(), checkpoints, gate)
 
 
 def _cluster_master(cluster: ClusterSpec, options: MasterOptions) -> LocalMaster:

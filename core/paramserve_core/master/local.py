@@ -32,6 +32,7 @@ from paramserve_core.errors import (
 )
 from paramserve_core.executor.store import read_only
 from paramserve_core.master.conversation import Outcome
+from paramserve_core.master.cut import consistent_cut
 from paramserve_core.master.parallel import run_all
 from paramserve_core.master.tasks import LocalTask, RemoteTask, as_outcome
 from paramserve_core.plan.graph import DEFAULT_MAX_NODES, StepGraph
@@ -105,7 +106,8 @@ class LocalMaster:
             if self._log_placement:
                 for node in stage.nodes:
                     _log.info("%s (%s): %s", node.name, node.op, stage.task)
-        self._on_all(by_task, lambda task, stages: task.register_plan(number, stages))
+        changing = sum(s.changes_variables and self._tasks[s.task].is_shared for s in plan.stages)
+        self._on_all(by_task, lambda task, stages: task.register_plan(number, stages, changing))
         self._plans[number] = plan
         return number
 
@@ -144,7 +146,13 @@ class LocalMaster:
         self, request: checkpoint_service_pb2.SaveRequest
     ) -> checkpoint_service_pb2.SaveResponse:
         """See `Master.save`."""
-        return coordinator.save(self._tasks, request, self._task_of_entry, self._parallel)
+        return coordinator.save(
+            self._tasks,
+            request,
+            self._task_of_entry,
+            self._parallel,
+            lambda: consistent_cut(self._tasks, self._parallel, self._runtime),
+        )
 
     def restore(self, request: checkpoint_service_pb2.RestoreRequest) -> None:
         """See `Master.restore`."""

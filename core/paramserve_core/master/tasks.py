@@ -16,6 +16,7 @@ from paramserve_core.errors import InternalError, OpError
 from paramserve_core.executor.store import VariableStore
 from paramserve_core.master.conversation import Conversation, Outcome
 from paramserve_core.plan.planner import PlannedStage
+from paramserve_core.task.gate import HoldRequest, StepGate
 from paramserve_core.task.handlers import CheckpointHandlers
 from paramserve_core.task.limits import TaskLimits
 from paramserve_core.task.listing import variable_infos
@@ -33,14 +34,26 @@ class StagePlace(Protocol):
     def name(self) -> str:
         """The task's full name."""
 
-    def register_plan(self, plan: int, stages: Sequence[PlannedStage]) -> None:
-        """Gives the task its stages of a plan; blocks until it has them."""
+    @property
+    def is_shared(self) -> bool:
+        """Whether other sessions use the task's variables too."""
+
+    def register_plan(
+        self, plan: int, stages: Sequence[PlannedStage], changing_stages: int
+    ) -> None:
+        """Gives the task its stages of a plan; blocks until it has them.
+
+        Args:
+            plan: the plan's number.
+            stages: those that run on this task.
+            changing_stages: how many of the plan's stages change variables of shared tasks.
+        """
 
     def end_steps(self, steps: Sequence[int]) -> None:
         """Tells the task that these steps are over; does not wait."""
 
     def call(self, request: ProtoMessage, tensors: Tensors = ()) -> tuple[Any, list[Array]]:
-        """A checkpoint call; blocks until it is answered."""
+        """A call about checkpoints or holds; blocks until it is answered."""
 
     def describe(self) -> service_pb2.Task:
         """Name, incarnation and address, as far as they are known here."""
@@ -64,6 +77,8 @@ class LocalTask:
         store: the task's variables.
         limits: what the session may hold.
         checkpoints: answers checkpoint calls on the store.
+        gate: what stages pass that change variables.
+        is_shared: the store serves other sessions too.
         incarnation: that of the process, where it serves others too.
         address: where it serves others.
     """
@@ -75,7 +90,9 @@ class LocalTask:
         store: VariableStore,
         limits: TaskLimits,
         checkpoints: CheckpointHandlers,
+        gate: StepGate,
         *,
+        is_shared: bool = False,
         incarnation: int = 0,
         address: str = "",
     ) -> None:
@@ -83,13 +100,23 @@ class LocalTask:
         self._session_id = session_id
         self._store = store
         self._checkpoints = checkpoints
-        self._session = TaskSession(store, limits, files=checkpoints.files)
+        self.is_shared = is_shared
+        self._gate = gate
+        self._session = TaskSession(session_id, store, limits, gate, files=checkpoints.files)
         self._task = service_pb2.Task(name=name, incarnation=incarnation, address=address)
 
-    def register_plan(self, plan: int, stages: Sequence[PlannedStage]) -> None:
+    def register_plan(
+        self, plan: int, stages: Sequence[PlannedStage], changing_stages: int
+    ) -> None:
         """See `StagePlace`."""
         compiled = [
-            CompiledStage(stage.nodes, stage, is_alone=len(stages) == 1) for stage in stages
+            CompiledStage(
+                stage.nodes,
+                stage,
+                is_alone=len(stages) == 1,
+                changing_stages=changing_stages if self.is_shared else 0,
+            )
+            for stage in stages
         ]
         self._session.register_plan(plan, compiled)
 
@@ -103,6 +130,8 @@ class LocalTask:
 
     def call(self, request: ProtoMessage, tensors: Tensors = ()) -> tuple[Any, list[Array]]:
         """See `StagePlace`."""
+        if isinstance(request, HoldRequest):
+            return self._gate.handle(request), []
         response, answered = self._checkpoints.handle(request, tensors, self._session_id)
         return response, list(answered)
 
@@ -127,14 +156,20 @@ class LocalTask:
 class RemoteTask:
     """A task at the other end of a conversation."""
 
+    is_shared = True
+
     def __init__(self, name: str, address: str, conversation: Conversation) -> None:
         self.name = name
         self._task = service_pb2.Task(name=name, address=address)
         self._conversation = conversation
 
-    def register_plan(self, plan: int, stages: Sequence[PlannedStage]) -> None:
+    def register_plan(
+        self, plan: int, stages: Sequence[PlannedStage], changing_stages: int
+    ) -> None:
         """See `StagePlace`."""
-        message = service_pb2.PlanStages(stages=[stage.message() for stage in stages])
+        message = service_pb2.PlanStages(
+            stages=[stage.message() for stage in stages], changing_stages=changing_stages
+        )
         body = np.frombuffer(message.SerializeToString(), np.uint8)
         self._conversation.call(service_pb2.RegisterPlan(plan=plan), [body])
 

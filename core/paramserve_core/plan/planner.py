@@ -53,7 +53,7 @@ class PlannedStage:
         number: position among the stages of the same task.
         sources: where each of `received` comes from.
         needs: the stages that must be done before this one starts.
-        has_effect: some op changes a variable or a random stream.
+        changes_variables: some op changes a variable.
     """
 
     task: str
@@ -66,7 +66,7 @@ class PlannedStage:
     is_last: bool
     sources: tuple[Source, ...]
     needs: tuple[int, ...]
-    has_effect: bool
+    changes_variables: bool
 
     def message(self) -> service_pb2.Stage:
         """The stage as it is sent to its task."""
@@ -353,7 +353,11 @@ class _Cutter:
                     is_last=last[draft.task] == number,
                     sources=tuple(draft.received.values()),
                     needs=tuple(sorted(draft.needs)),
-                    has_effect=any(n.definition.has_effect for n in draft.nodes),
+                    changes_variables=any(_changes_variable(n) for n in draft.nodes),
                 )
             )
         return tuple(stages)
+
+
+def _changes_variable(node: GraphNode) -> bool:
+    return node.definition.has_effect and any(dtype.is_ref for dtype in node.input_dtypes)

@@ -114,6 +114,9 @@ class TaskHandlers:
             case "end_steps":
                 self._session.end_steps(call.end_steps.steps)
                 return Work(_done)
+            case "hold_steps" | "let_steps" | "release_steps":
+                hold = getattr(call, kind)
+                return Work(lambda: (self._session.gate.handle(hold), ()))
             case "list_variables":
                 containers = list(call.list_variables.containers)
                 return Work(lambda: (self._variables(containers), ()))
@@ -145,11 +148,16 @@ class TaskHandlers:
     def _register_plan(self, plan: int, tensors: Tensors) -> Answer:
         message = service_pb2.PlanStages()
         _parse(message, tensors, "register_plan")
-        stages = message.stages
-        self._session.register_plan(
-            plan,
-            [CompiledStage(stage.nodes.node, stage, is_alone=len(stages) == 1) for stage in stages],
-        )
+        compiled = [
+            CompiledStage(
+                stage.nodes.node,
+                stage,
+                is_alone=len(message.stages) == 1,
+                changing_stages=message.changing_stages,
+            )
+            for stage in message.stages
+        ]
+        self._session.register_plan(plan, compiled)
         return None, ()
 
     def _variables(self, containers: Sequence[str]) -> ProtoMessage:

@@ -32,6 +32,7 @@ from paramserve_core.executor.store import VariableStore
 from paramserve_core.master.interface import Master
 from paramserve_core.runtime import Runtime, Timer
 from paramserve_core.task.calls import CallTable, Verdict
+from paramserve_core.task.gate import StepGate
 from paramserve_core.task.handlers import (
     CheckpointHandlers,
     Handlers,
@@ -82,6 +83,7 @@ class TaskHost:
         self.runtime = runtime
         self.limits = limits
         self.statistics = Statistics()
+        self.gate = StepGate(runtime)
         self._checkpoints = checkpoints
         self._new_master = new_master
         self._lock = threading.Lock()
@@ -209,7 +211,13 @@ class TaskHost:
 
     def _handlers(self, hello: service_pb2.Hello) -> Handlers:
         if hello.kind == service_pb2.SESSION_KIND_TASK:
-            session = TaskSession(self.store, self.limits, files=self._checkpoints.files)
+            session = TaskSession(
+                hello.session_id,
+                self.store,
+                self.limits,
+                self.gate,
+                files=self._checkpoints.files,
+            )
             return TaskHandlers(
                 hello.session_id, self.task.name, session, self.store, self._checkpoints
             )

@@ -28,6 +28,7 @@ from paramserve_core.executor.program import Program
 from paramserve_core.executor.step import StepContext
 from paramserve_core.executor.store import VariableStore
 from paramserve_core.kernels.random_streams import RandomStreams
+from paramserve_core.task.gate import StepGate
 from paramserve_core.task.limits import TaskLimits
 from paramserve_protos.v1 import node_def_pb2
 
@@ -55,10 +56,15 @@ class StageDescription(Protocol):
 class CompiledStage:
     """A stage, ready to run."""
 
-    __slots__ = ("is_alone", "is_last", "program", "received_count")
+    __slots__ = ("changes", "is_alone", "is_last", "program", "received_count")
 
     def __init__(
-        self, nodes: Iterable[node_def_pb2.NodeDef], stage: StageDescription, *, is_alone: bool
+        self,
+        nodes: Iterable[node_def_pb2.NodeDef],
+        stage: StageDescription,
+        *,
+        is_alone: bool,
+        changing_stages: int,
     ) -> None:
         self.program = Program(
             nodes,
@@ -70,6 +76,8 @@ class CompiledStage:
         self.received_count = len(stage.received)
         self.is_last = stage.is_last
         self.is_alone = is_alone
+        # Of the step, on all tasks; 0: this stage is none of them.
+        self.changes = max(1, changing_stages) if self.program.changes_variables else 0
 
 
 class _Step:
@@ -110,12 +118,7 @@ class StageRun:
                     f"a stage takes {stage.received_count} tensors, {len(received)} came with the "
                     "request",
                 )
-            try:
-                answer = stage.program.run(step.context, received, step.kept)
-            except KeyError as error:
-                raise InvalidArgumentError(
-                    None, None, f"{error.args[0]} was not left by an earlier stage of the step"
-                ) from None
+            answer = self._change(received) if stage.changes else self._run(received)
         except BaseException:
             step.context.cancel()
             self._session.forget_step(self._number)
@@ -124,24 +127,51 @@ class StageRun:
             self._session.forget_step(self._number)
         return answer
 
+    def _change(self, received: Sequence[Array]) -> list[Array]:
+        """Runs a stage that changes variables, which a checkpoint may keep waiting."""
+        gate, total = self._session.gate, self._stage.changes
+        key = (self._session.name, self._number)
+        gate.enter(key, total, self._step.context.check_cancelled)
+        is_done = False
+        try:
+            answer = self._run(received)
+            is_done = True
+        finally:
+            gate.leave(key, total, is_done=is_done)
+        return answer
+
+    def _run(self, received: Sequence[Array]) -> list[Array]:
+        try:
+            return self._stage.program.run(self._step.context, received, self._step.kept)
+        except KeyError as error:
+            raise InvalidArgumentError(
+                None, None, f"{error.args[0]} was not left by an earlier stage of the step"
+            ) from None
+
 
 class TaskSession:
     """The state of one session on one task.
 
     Args:
+        name: names the session to the gate.
         store: the task's variables.
         limits: what the session may hold.
+        gate: what stages pass that change variables.
         random: the session's random streams; new ones by default.
         files: the checkpoint files that ops may touch.
     """
 
     def __init__(
         self,
+        name: str,
         store: VariableStore,
         limits: TaskLimits,
+        gate: StepGate,
         random: RandomStreams | None = None,
         files: GraphFiles | None = None,
     ) -> None:
+        self.name = name
+        self.gate = gate
         self._store = store
         self._limits = limits
         self._random = random or RandomStreams()
@@ -210,7 +240,9 @@ class TaskSession:
 
     def end_steps(self, steps: Iterable[int]) -> None:
         """Cancels those steps and drops what they keep; unknown ones are passed over."""
-        for number in steps:
+        numbers = list(steps)
+        self.gate.end_steps([(self.name, number) for number in numbers])
+        for number in numbers:
             with self._lock:
                 step = self._steps.pop(number, None)
             if step is not None:

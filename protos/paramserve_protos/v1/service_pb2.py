@@ -30,15 +30,15 @@ from paramserve_protos.v1 import tensor_shape_pb2 as paramserve__protos_dot_v1_d
 from paramserve_protos.v1 import types_pb2 as paramserve__protos_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"paramserve_protos/v1/service.proto\x12\rparamserve.v1\x1a-paramserve_protos/v1/checkpoint_service.proto\x1a\"paramserve_protos/v1/cluster.proto\x1a!paramserve_protos/v1/config.proto\x1a paramserve_protos/v1/graph.proto\x1a\'paramserve_protos/v1/tensor_shape.proto\x1a paramserve_protos/v1/types.proto\"(\n\x05\x46rame\x12\x0e\n\x06header\x18\x01 \x01(\x0c\x12\x0f\n\x07payload\x18\x02 \x01(\x0c\"[\n\x0cTensorHeader\x12&\n\x05\x64type\x18\x01 \x01(\x0e\x32\x17.paramserve.v1.DataType\x12\x0c\n\x04\x64ims\x18\x02 \x03(\x03\x12\x15\n\rpayload_bytes\x18\x03 \x01(\x04\"\xba\x02\n\x08\x45nvelope\x12%\n\x05hello\x18\x01 \x01(\x0b\x32\x14.paramserve.v1.HelloH\x00\x12)\n\x07welcome\x18\x02 \x01(\x0b\x32\x16.paramserve.v1.WelcomeH\x00\x12#\n\x04\x63\x61ll\x18\x03 \x01(\x0b\x32\x13.paramserve.v1.CallH\x00\x12%\n\x05reply\x18\x04 \x01(\x0b\x32\x14.paramserve.v1.ReplyH\x00\x12\x31\n\x0b\x61\x63knowledge\x18\x05 \x01(\x0b\x32\x1a.paramserve.v1.AcknowledgeH\x00\x12\'\n\x06\x63\x61ncel\x18\x06 \x01(\x0b\x32\x15.paramserve.v1.CancelH\x00\x12,\n\x07tensors\x18\x0f \x03(\x0b\x32\x1b.paramserve.v1.TensorHeaderB\x06\n\x04kind\"\x86\x01\n\x05Hello\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12(\n\x04kind\x18\x02 \x01(\x0e\x32\x1a.paramserve.v1.SessionKind\x12\x13\n\x0bincarnation\x18\x03 \x01(\x06\x12*\n\x06\x63onfig\x18\x04 \x01(\x0b\x32\x1a.paramserve.v1.ConfigProto\"h\n\x07Welcome\x12%\n\x06status\x18\x01 \x01(\x0b\x32\x15.paramserve.v1.Status\x12\x13\n\x0bincarnation\x18\x02 \x01(\x06\x12!\n\x04task\x18\x03 \x01(\x0b\x32\x13.paramserve.v1.Task\":\n\x04Task\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\x06\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\"Y\n\x06Status\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x11\n\tnode_name\x18\x03 \x01(\t\x12\x0f\n\x07op_type\x18\x04 \x01(\t\x12\x0c\n\x04task\x18\x05 \x01(\t\"\xc2\x0b\n\x04\x43\x61ll\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x17\n\x0f\x63ompleted_below\x18\x02 \x01(\x04\x12\x34\n\rregister_plan\x18\n \x01(\x0b\x32\x1b.paramserve.v1.RegisterPlanH\x00\x12,\n\trun_stage\x18\x0b \x01(\x0b\x32\x17.paramserve.v1.RunStageH\x00\x12,\n\tend_steps\x18\x0c \x01(\x0b\x32\x17.paramserve.v1.EndStepsH\x00\x12\x32\n\x0c\x65xtend_graph\x18\x14 \x01(\x0b\x32\x1a.paramserve.v1.ExtendGraphH\x00\x12\x32\n\x0cprepare_plan\x18\x15 \x01(\x0b\x32\x1a.paramserve.v1.PreparePlanH\x00\x12*\n\x08run_step\x18\x16 \x01(\x0b\x32\x16.paramserve.v1.RunStepH\x00\x12*\n\x04save\x18\x17 \x01(\x0b\x32\x1a.paramserve.v1.SaveRequestH\x00\x12\x30\n\x07restore\x18\x18 \x01(\x0b\x32\x1d.paramserve.v1.RestoreRequestH\x00\x12\x35\n\nread_state\x18\x19 \x01(\x0b\x32\x1f.paramserve.v1.ReadStateRequestH\x00\x12.\n\nlist_tasks\x18\x1a \x01(\x0b\x32\x18.paramserve.v1.ListTasksH\x00\x12=\n\x0elist_variables\x18\x1e \x01(\x0b\x32#.paramserve.v1.ListVariablesRequestH\x00\x12:\n\x10reset_containers\x18\x1f \x01(\x0b\x32\x1e.paramserve.v1.ResetContainersH\x00\x12\x34\n\rclose_session\x18  \x01(\x0b\x32\x1b.paramserve.v1.CloseSessionH\x00\x12;\n\rtake_snapshot\x18( \x01(\x0b\x32\".paramserve.v1.TakeSnapshotRequestH\x00\x12\x37\n\x0bwrite_shard\x18) \x01(\x0b\x32 .paramserve.v1.WriteShardRequestH\x00\x12=\n\x0eprepare_commit\x18* \x01(\x0b\x32#.paramserve.v1.PrepareCommitRequestH\x00\x12.\n\x06\x63ommit\x18+ \x01(\x0b\x32\x1c.paramserve.v1.CommitRequestH\x00\x12\x37\n\x0b\x66inish_save\x18, \x01(\x0b\x32 .paramserve.v1.FinishSaveRequestH\x00\x12\x35\n\nabort_save\x18- \x01(\x0b\x32\x1f.paramserve.v1.AbortSaveRequestH\x00\x12\x37\n\x0b\x61\x64opt_index\x18. \x01(\x0b\x32 .paramserve.v1.AdoptIndexRequestH\x00\x12\x35\n\nread_index\x18/ \x01(\x0b\x32\x1f.paramserve.v1.ReadIndexRequestH\x00\x12;\n\rstage_restore\x18\x30 \x01(\x0b\x32\".paramserve.v1.StageRestoreRequestH\x00\x12\x39\n\x0csupply_bytes\x18\x31 \x01(\x0b\x32!.paramserve.v1.SupplyBytesRequestH\x00\x12=\n\x0e\x63ommit_restore\x18\x32 \x01(\x0b\x32#.paramserve.v1.CommitRestoreRequestH\x00\x12;\n\rabort_restore\x18\x33 \x01(\x0b\x32\".paramserve.v1.AbortRestoreRequestH\x00\x12\x35\n\nread_bytes\x18\x34 \x01(\x0b\x32\x1f.paramserve.v1.ReadBytesRequestH\x00\x42\t\n\x07request\"\xf2\x04\n\x05Reply\x12\n\n\x02id\x18\x01 \x01(\x04\x12%\n\x06status\x18\x02 \x01(\x0b\x32\x15.paramserve.v1.Status\x12#\n\x04\x64one\x18\n \x01(\x0b\x32\x13.paramserve.v1.DoneH\x00\x12:\n\x0cprepare_plan\x18\x15 \x01(\x0b\x32\".paramserve.v1.PreparePlanResponseH\x00\x12+\n\x04save\x18\x17 \x01(\x0b\x32\x1b.paramserve.v1.SaveResponseH\x00\x12\x36\n\nread_state\x18\x19 \x01(\x0b\x32 .paramserve.v1.ReadStateResponseH\x00\x12\x36\n\nlist_tasks\x18\x1a \x01(\x0b\x32 .paramserve.v1.ListTasksResponseH\x00\x12>\n\x0elist_variables\x18\x1e \x01(\x0b\x32$.paramserve.v1.ListVariablesResponseH\x00\x12<\n\rtake_snapshot\x18( \x01(\x0b\x32#.paramserve.v1.TakeSnapshotResponseH\x00\x12\x38\n\x0bwrite_shard\x18) \x01(\x0b\x32!.paramserve.v1.WriteShardResponseH\x00\x12\x36\n\nread_index\x18/ \x01(\x0b\x32 .paramserve.v1.ReadIndexResponseH\x00\x12<\n\rstage_restore\x18\x30 \x01(\x0b\x32#.paramserve.v1.StageRestoreResponseH\x00\x42\n\n\x08response\"\x1a\n\x0b\x41\x63knowledge\x12\x0b\n\x03ids\x18\x01 \x03(\x04\"\x14\n\x06\x43\x61ncel\x12\n\n\x02id\x18\x01 \x01(\x04\"\x06\n\x04\x44one\"\x84\x01\n\x05Stage\x12&\n\x05nodes\x18\x01 \x01(\x0b\x32\x17.paramserve.v1.GraphDef\x12\x10\n\x08received\x18\x02 \x03(\t\x12\x0c\n\x04kept\x18\x03 \x03(\t\x12\x10\n\x08returned\x18\x04 \x03(\t\x12\x10\n\x08retained\x18\x05 \x03(\t\x12\x0f\n\x07is_last\x18\x06 \x01(\x08\"2\n\nPlanStages\x12$\n\x06stages\x18\x01 \x03(\x0b\x32\x14.paramserve.v1.Stage\"\x1c\n\x0cRegisterPlan\x12\x0c\n\x04plan\x18\x01 \x01(\x04\"5\n\x08RunStage\x12\x0c\n\x04plan\x18\x01 \x01(\x04\x12\x0c\n\x04step\x18\x02 \x01(\x04\x12\r\n\x05stage\x18\x03 \x01(\r\"\x19\n\x08\x45ndSteps\x12\r\n\x05steps\x18\x01 \x03(\x04\"\r\n\x0b\x45xtendGraph\">\n\x0bPreparePlan\x12\x0f\n\x07\x66\x65tches\x18\x01 \x03(\t\x12\r\n\x05\x66\x65\x65\x64s\x18\x02 \x03(\t\x12\x0f\n\x07targets\x18\x03 \x03(\t\"#\n\x13PreparePlanResponse\x12\x0c\n\x04plan\x18\x01 \x01(\x04\"*\n\x07RunStep\x12\x0c\n\x04plan\x18\x01 \x01(\x04\x12\x11\n\ttimeout_s\x18\x02 \x01(\x01\"\x0b\n\tListTasks\"7\n\x11ListTasksResponse\x12\"\n\x05tasks\x18\x01 \x03(\x0b\x32\x13.paramserve.v1.Task\"%\n\x0fResetContainers\x12\x12\n\ncontainers\x18\x01 \x03(\t\"\x0e\n\x0c\x43loseSession\"\x11\n\x0f\x44\x65scribeRequest\"\xc9\x01\n\x10\x44\x65scribeResponse\x12!\n\x04task\x18\x01 \x01(\x0b\x32\x13.paramserve.v1.Task\x12\x0f\n\x07version\x18\x02 \x01(\t\x12*\n\x07\x63luster\x18\x03 \x01(\x0b\x32\x19.paramserve.v1.ClusterDef\x12\x10\n\x08uptime_s\x18\x04 \x01(\x01\x12\x10\n\x08sessions\x18\x05 \x01(\r\x12\x16\n\x0evariable_bytes\x18\x06 \x01(\x04\x12\x19\n\x11max_message_bytes\x18\x07 \x01(\x04\"*\n\x14ListVariablesRequest\x12\x12\n\ncontainers\x18\x01 \x03(\t\"G\n\x15ListVariablesResponse\x12.\n\tvariables\x18\x01 \x03(\x0b\x32\x1b.paramserve.v1.VariableInfo\"\xb9\x01\n\x0cVariableInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tcontainer\x18\x02 \x01(\t\x12&\n\x05\x64type\x18\x03 \x01(\x0e\x32\x17.paramserve.v1.DataType\x12.\n\x05shape\x18\x04 \x01(\x0b\x32\x1f.paramserve.v1.TensorShapeProto\x12\x0c\n\x04task\x18\x05 \x01(\t\x12\r\n\x05\x62ytes\x18\x06 \x01(\x04\x12\x13\n\x0binitialized\x18\x07 \x01(\x08*[\n\x0bSessionKind\x12\x1c\n\x18SESSION_KIND_UNSPECIFIED\x10\x00\x12\x15\n\x11SESSION_KIND_TASK\x10\x01\x12\x17\n\x13SESSION_KIND_MASTER\x10\x02\x32\xf6\x01\n\x0fParameterServer\x12:\n\x08\x43onverse\x12\x14.paramserve.v1.Frame\x1a\x14.paramserve.v1.Frame(\x01\x30\x01\x12K\n\x08\x44\x65scribe\x12\x1e.paramserve.v1.DescribeRequest\x1a\x1f.paramserve.v1.DescribeResponse\x12Z\n\rListVariables\x12#.paramserve.v1.ListVariablesRequest\x1a$.paramserve.v1.ListVariablesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"paramserve_protos/v1/service.proto\x12\rparamserve.v1\x1a-paramserve_protos/v1/checkpoint_service.proto\x1a\"paramserve_protos/v1/cluster.proto\x1a!paramserve_protos/v1/config.proto\x1a paramserve_protos/v1/graph.proto\x1a\'paramserve_protos/v1/tensor_shape.proto\x1a paramserve_protos/v1/types.proto\"(\n\x05\x46rame\x12\x0e\n\x06header\x18\x01 \x01(\x0c\x12\x0f\n\x07payload\x18\x02 \x01(\x0c\"[\n\x0cTensorHeader\x12&\n\x05\x64type\x18\x01 \x01(\x0e\x32\x17.paramserve.v1.DataType\x12\x0c\n\x04\x64ims\x18\x02 \x03(\x03\x12\x15\n\rpayload_bytes\x18\x03 \x01(\x04\"\xba\x02\n\x08\x45nvelope\x12%\n\x05hello\x18\x01 \x01(\x0b\x32\x14.paramserve.v1.HelloH\x00\x12)\n\x07welcome\x18\x02 \x01(\x0b\x32\x16.paramserve.v1.WelcomeH\x00\x12#\n\x04\x63\x61ll\x18\x03 \x01(\x0b\x32\x13.paramserve.v1.CallH\x00\x12%\n\x05reply\x18\x04 \x01(\x0b\x32\x14.paramserve.v1.ReplyH\x00\x12\x31\n\x0b\x61\x63knowledge\x18\x05 \x01(\x0b\x32\x1a.paramserve.v1.AcknowledgeH\x00\x12\'\n\x06\x63\x61ncel\x18\x06 \x01(\x0b\x32\x15.paramserve.v1.CancelH\x00\x12,\n\x07tensors\x18\x0f \x03(\x0b\x32\x1b.paramserve.v1.TensorHeaderB\x06\n\x04kind\"\x86\x01\n\x05Hello\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12(\n\x04kind\x18\x02 \x01(\x0e\x32\x1a.paramserve.v1.SessionKind\x12\x13\n\x0bincarnation\x18\x03 \x01(\x06\x12*\n\x06\x63onfig\x18\x04 \x01(\x0b\x32\x1a.paramserve.v1.ConfigProto\"h\n\x07Welcome\x12%\n\x06status\x18\x01 \x01(\x0b\x32\x15.paramserve.v1.Status\x12\x13\n\x0bincarnation\x18\x02 \x01(\x06\x12!\n\x04task\x18\x03 \x01(\x0b\x32\x13.paramserve.v1.Task\":\n\x04Task\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\x06\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\"Y\n\x06Status\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x11\n\tnode_name\x18\x03 \x01(\t\x12\x0f\n\x07op_type\x18\x04 \x01(\t\x12\x0c\n\x04task\x18\x05 \x01(\t\"\xeb\x0c\n\x04\x43\x61ll\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x17\n\x0f\x63ompleted_below\x18\x02 \x01(\x04\x12\x34\n\rregister_plan\x18\n \x01(\x0b\x32\x1b.paramserve.v1.RegisterPlanH\x00\x12,\n\trun_stage\x18\x0b \x01(\x0b\x32\x17.paramserve.v1.RunStageH\x00\x12,\n\tend_steps\x18\x0c \x01(\x0b\x32\x17.paramserve.v1.EndStepsH\x00\x12\x32\n\x0c\x65xtend_graph\x18\x14 \x01(\x0b\x32\x1a.paramserve.v1.ExtendGraphH\x00\x12\x32\n\x0cprepare_plan\x18\x15 \x01(\x0b\x32\x1a.paramserve.v1.PreparePlanH\x00\x12*\n\x08run_step\x18\x16 \x01(\x0b\x32\x16.paramserve.v1.RunStepH\x00\x12*\n\x04save\x18\x17 \x01(\x0b\x32\x1a.paramserve.v1.SaveRequestH\x00\x12\x30\n\x07restore\x18\x18 \x01(\x0b\x32\x1d.paramserve.v1.RestoreRequestH\x00\x12\x35\n\nread_state\x18\x19 \x01(\x0b\x32\x1f.paramserve.v1.ReadStateRequestH\x00\x12.\n\nlist_tasks\x18\x1a \x01(\x0b\x32\x18.paramserve.v1.ListTasksH\x00\x12\x35\n\nhold_steps\x18\x1b \x01(\x0b\x32\x1f.paramserve.v1.HoldStepsRequestH\x00\x12\x33\n\tlet_steps\x18\x1c \x01(\x0b\x32\x1e.paramserve.v1.LetStepsRequestH\x00\x12;\n\rrelease_steps\x18\x1d \x01(\x0b\x32\".paramserve.v1.ReleaseStepsRequestH\x00\x12=\n\x0elist_variables\x18\x1e \x01(\x0b\x32#.paramserve.v1.ListVariablesRequestH\x00\x12:\n\x10reset_containers\x18\x1f \x01(\x0b\x32\x1e.paramserve.v1.ResetContainersH\x00\x12\x34\n\rclose_session\x18  \x01(\x0b\x32\x1b.paramserve.v1.CloseSessionH\x00\x12;\n\rtake_snapshot\x18( \x01(\x0b\x32\".paramserve.v1.TakeSnapshotRequestH\x00\x12\x37\n\x0bwrite_shard\x18) \x01(\x0b\x32 .paramserve.v1.WriteShardRequestH\x00\x12=\n\x0eprepare_commit\x18* \x01(\x0b\x32#.paramserve.v1.PrepareCommitRequestH\x00\x12.\n\x06\x63ommit\x18+ \x01(\x0b\x32\x1c.paramserve.v1.CommitRequestH\x00\x12\x37\n\x0b\x66inish_save\x18, \x01(\x0b\x32 .paramserve.v1.FinishSaveRequestH\x00\x12\x35\n\nabort_save\x18- \x01(\x0b\x32\x1f.paramserve.v1.AbortSaveRequestH\x00\x12\x37\n\x0b\x61\x64opt_index\x18. \x01(\x0b\x32 .paramserve.v1.AdoptIndexRequestH\x00\x12\x35\n\nread_index\x18/ \x01(\x0b\x32\x1f.paramserve.v1.ReadIndexRequestH\x00\x12;\n\rstage_restore\x18\x30 \x01(\x0b\x32\".paramserve.v1.StageRestoreRequestH\x00\x12\x39\n\x0csupply_bytes\x18\x31 \x01(\x0b\x32!.paramserve.v1.SupplyBytesRequestH\x00\x12=\n\x0e\x63ommit_restore\x18\x32 \x01(\x0b\x32#.paramserve.v1.CommitRestoreRequestH\x00\x12;\n\rabort_restore\x18\x33 \x01(\x0b\x32\".paramserve.v1.AbortRestoreRequestH\x00\x12\x35\n\nread_bytes\x18\x34 \x01(\x0b\x32\x1f.paramserve.v1.ReadBytesRequestH\x00\x42\t\n\x07request\"\xaa\x05\n\x05Reply\x12\n\n\x02id\x18\x01 \x01(\x04\x12%\n\x06status\x18\x02 \x01(\x0b\x32\x15.paramserve.v1.Status\x12#\n\x04\x64one\x18\n \x01(\x0b\x32\x13.paramserve.v1.DoneH\x00\x12:\n\x0cprepare_plan\x18\x15 \x01(\x0b\x32\".paramserve.v1.PreparePlanResponseH\x00\x12+\n\x04save\x18\x17 \x01(\x0b\x32\x1b.paramserve.v1.SaveResponseH\x00\x12\x36\n\nread_state\x18\x19 \x01(\x0b\x32 .paramserve.v1.ReadStateResponseH\x00\x12\x36\n\nlist_tasks\x18\x1a \x01(\x0b\x32 .paramserve.v1.ListTasksResponseH\x00\x12\x36\n\nhold_steps\x18\x1b \x01(\x0b\x32 .paramserve.v1.HoldStepsResponseH\x00\x12>\n\x0elist_variables\x18\x1e \x01(\x0b\x32$.paramserve.v1.ListVariablesResponseH\x00\x12<\n\rtake_snapshot\x18( \x01(\x0b\x32#.paramserve.v1.TakeSnapshotResponseH\x00\x12\x38\n\x0bwrite_shard\x18) \x01(\x0b\x32!.paramserve.v1.WriteShardResponseH\x00\x12\x36\n\nread_index\x18/ \x01(\x0b\x32 .paramserve.v1.ReadIndexResponseH\x00\x12<\n\rstage_restore\x18\x30 \x01(\x0b\x32#.paramserve.v1.StageRestoreResponseH\x00\x42\n\n\x08response\"\x1a\n\x0b\x41\x63knowledge\x12\x0b\n\x03ids\x18\x01 \x03(\x04\"\x14\n\x06\x43\x61ncel\x12\n\n\x02id\x18\x01 \x01(\x04\"\x06\n\x04\x44one\"\x84\x01\n\x05Stage\x12&\n\x05nodes\x18\x01 \x01(\x0b\x32\x17.paramserve.v1.GraphDef\x12\x10\n\x08received\x18\x02 \x03(\t\x12\x0c\n\x04kept\x18\x03 \x03(\t\x12\x10\n\x08returned\x18\x04 \x03(\t\x12\x10\n\x08retained\x18\x05 \x03(\t\x12\x0f\n\x07is_last\x18\x06 \x01(\x08\"K\n\nPlanStages\x12$\n\x06stages\x18\x01 \x03(\x0b\x32\x14.paramserve.v1.Stage\x12\x17\n\x0f\x63hanging_stages\x18\x02 \x01(\r\"\x1c\n\x0cRegisterPlan\x12\x0c\n\x04plan\x18\x01 \x01(\x04\"5\n\x08RunStage\x12\x0c\n\x04plan\x18\x01 \x01(\x04\x12\x0c\n\x04step\x18\x02 \x01(\x04\x12\r\n\x05stage\x18\x03 \x01(\r\"\x19\n\x08\x45ndSteps\x12\r\n\x05steps\x18\x01 \x03(\x04\"\r\n\x0b\x45xtendGraph\">\n\x0bPreparePlan\x12\x0f\n\x07\x66\x65tches\x18\x01 \x03(\t\x12\r\n\x05\x66\x65\x65\x64s\x18\x02 \x03(\t\x12\x0f\n\x07targets\x18\x03 \x03(\t\"#\n\x13PreparePlanResponse\x12\x0c\n\x04plan\x18\x01 \x01(\x04\"*\n\x07RunStep\x12\x0c\n\x04plan\x18\x01 \x01(\x04\x12\x11\n\ttimeout_s\x18\x02 \x01(\x01\"Y\n\x0cStepProgress\x12\x0f\n\x07session\x18\x01 \x01(\t\x12\x0c\n\x04step\x18\x02 \x01(\x04\x12\x0c\n\x04\x64one\x18\x03 \x01(\r\x12\r\n\x05total\x18\x04 \x01(\r\x12\r\n\x05\x65nded\x18\x05 \x01(\x08\"#\n\x10HoldStepsRequest\x12\x0f\n\x07hold_id\x18\x01 \x01(\t\"?\n\x11HoldStepsResponse\x12*\n\x05steps\x18\x01 \x03(\x0b\x32\x1b.paramserve.v1.StepProgress\"N\n\x0fLetStepsRequest\x12\x0f\n\x07hold_id\x18\x01 \x01(\t\x12*\n\x05steps\x18\x02 \x03(\x0b\x32\x1b.paramserve.v1.StepProgress\"&\n\x13ReleaseStepsRequest\x12\x0f\n\x07hold_id\x18\x01 \x01(\t\"\x0b\n\tListTasks\"7\n\x11ListTasksResponse\x12\"\n\x05tasks\x18\x01 \x03(\x0b\x32\x13.paramserve.v1.Task\"%\n\x0fResetContainers\x12\x12\n\ncontainers\x18\x01 \x03(\t\"\x0e\n\x0c\x43loseSession\"\x11\n\x0f\x44\x65scribeRequest\"\xc9\x01\n\x10\x44\x65scribeResponse\x12!\n\x04task\x18\x01 \x01(\x0b\x32\x13.paramserve.v1.Task\x12\x0f\n\x07version\x18\x02 \x01(\t\x12*\n\x07\x63luster\x18\x03 \x01(\x0b\x32\x19.paramserve.v1.ClusterDef\x12\x10\n\x08uptime_s\x18\x04 \x01(\x01\x12\x10\n\x08sessions\x18\x05 \x01(\r\x12\x16\n\x0evariable_bytes\x18\x06 \x01(\x04\x12\x19\n\x11max_message_bytes\x18\x07 \x01(\x04\"*\n\x14ListVariablesRequest\x12\x12\n\ncontainers\x18\x01 \x03(\t\"G\n\x15ListVariablesResponse\x12.\n\tvariables\x18\x01 \x03(\x0b\x32\x1b.paramserve.v1.VariableInfo\"\xb9\x01\n\x0cVariableInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tcontainer\x18\x02 \x01(\t\x12&\n\x05\x64type\x18\x03 \x01(\x0e\x32\x17.paramserve.v1.DataType\x12.\n\x05shape\x18\x04 \x01(\x0b\x32\x1f.paramserve.v1.TensorShapeProto\x12\x0c\n\x04task\x18\x05 \x01(\t\x12\r\n\x05\x62ytes\x18\x06 \x01(\x04\x12\x13\n\x0binitialized\x18\x07 \x01(\x08*[\n\x0bSessionKind\x12\x1c\n\x18SESSION_KIND_UNSPECIFIED\x10\x00\x12\x15\n\x11SESSION_KIND_TASK\x10\x01\x12\x17\n\x13SESSION_KIND_MASTER\x10\x02\x32\xf6\x01\n\x0fParameterServer\x12:\n\x08\x43onverse\x12\x14.paramserve.v1.Frame\x1a\x14.paramserve.v1.Frame(\x01\x30\x01\x12K\n\x08\x44\x65scribe\x12\x1e.paramserve.v1.DescribeRequest\x1a\x1f.paramserve.v1.DescribeResponse\x12Z\n\rListVariables\x12#.paramserve.v1.ListVariablesRequest\x1a$.paramserve.v1.ListVariablesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'paramserve_protos.v1.service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SESSIONKIND']._serialized_start=4402
-  _globals['_SESSIONKIND']._serialized_end=4493
+  _globals['_SESSIONKIND']._serialized_start=4965
+  _globals['_SESSIONKIND']._serialized_end=5056
   _globals['_FRAME']._serialized_start=280
   _globals['_FRAME']._serialized_end=320
   _globals['_TENSORHEADER']._serialized_start=322
@@ -54,51 +54,61 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STATUS']._serialized_start=1035
   _globals['_STATUS']._serialized_end=1124
   _globals['_CALL']._serialized_start=1127
-  _globals['_CALL']._serialized_end=2601
-  _globals['_REPLY']._serialized_start=2604
-  _globals['_REPLY']._serialized_end=3230
-  _globals['_ACKNOWLEDGE']._serialized_start=3232
-  _globals['_ACKNOWLEDGE']._serialized_end=3258
-  _globals['_CANCEL']._serialized_start=3260
-  _globals['_CANCEL']._serialized_end=3280
-  _globals['_DONE']._serialized_start=3282
-  _globals['_DONE']._serialized_end=3288
-  _globals['_STAGE']._serialized_start=3291
-  _globals['_STAGE']._serialized_end=3423
-  _globals['_PLANSTAGES']._serialized_start=3425
-  _globals['_PLANSTAGES']._serialized_end=3475
-  _globals['_REGISTERPLAN']._serialized_start=3477
-  _globals['_REGISTERPLAN']._serialized_end=3505
-  _globals['_RUNSTAGE']._serialized_start=3507
-  _globals['_RUNSTAGE']._serialized_end=3560
-  _globals['_ENDSTEPS']._serialized_start=3562
-  _globals['_ENDSTEPS']._serialized_end=3587
-  _globals['_EXTENDGRAPH']._serialized_start=3589
-  _globals['_EXTENDGRAPH']._serialized_end=3602
-  _globals['_PREPAREPLAN']._serialized_start=3604
-  _globals['_PREPAREPLAN']._serialized_end=3666
-  _globals['_PREPAREPLANRESPONSE']._serialized_start=3668
-  _globals['_PREPAREPLANRESPONSE']._serialized_end=3703
-  _globals['_RUNSTEP']._serialized_start=3705
-  _globals['_RUNSTEP']._serialized_end=3747
-  _globals['_LISTTASKS']._serialized_start=3749
-  _globals['_LISTTASKS']._serialized_end=3760
-  _globals['_LISTTASKSRESPONSE']._serialized_start=3762
-  _globals['_LISTTASKSRESPONSE']._serialized_end=3817
-  _globals['_RESETCONTAINERS']._serialized_start=3819
-  _globals['_RESETCONTAINERS']._serialized_end=3856
-  _globals['_CLOSESESSION']._serialized_start=3858
-  _globals['_CLOSESESSION']._serialized_end=3872
-  _globals['_DESCRIBEREQUEST']._serialized_start=3874
-  _globals['_DESCRIBEREQUEST']._serialized_end=3891
-  _globals['_DESCRIBERESPONSE']._serialized_start=3894
-  _globals['_DESCRIBERESPONSE']._serialized_end=4095
-  _globals['_LISTVARIABLESREQUEST']._serialized_start=4097
-  _globals['_LISTVARIABLESREQUEST']._serialized_end=4139
-  _globals['_LISTVARIABLESRESPONSE']._serialized_start=4141
-  _globals['_LISTVARIABLESRESPONSE']._serialized_end=4212
-  _globals['_VARIABLEINFO']._serialized_start=4215
-  _globals['_VARIABLEINFO']._serialized_end=4400
-  _globals['_PARAMETERSERVER']._serialized_start=4496
-  _globals['_PARAMETERSERVER']._serialized_end=4742
+  _globals['_CALL']._serialized_end=2770
+  _globals['_REPLY']._serialized_start=2773
+  _globals['_REPLY']._serialized_end=3455
+  _globals['_ACKNOWLEDGE']._serialized_start=3457
+  _globals['_ACKNOWLEDGE']._serialized_end=3483
+  _globals['_CANCEL']._serialized_start=3485
+  _globals['_CANCEL']._serialized_end=3505
+  _globals['_DONE']._serialized_start=3507
+  _globals['_DONE']._serialized_end=3513
+  _globals['_STAGE']._serialized_start=3516
+  _globals['_STAGE']._serialized_end=3648
+  _globals['_PLANSTAGES']._serialized_start=3650
+  _globals['_PLANSTAGES']._serialized_end=3725
+  _globals['_REGISTERPLAN']._serialized_start=3727
+  _globals['_REGISTERPLAN']._serialized_end=3755
+  _globals['_RUNSTAGE']._serialized_start=3757
+  _globals['_RUNSTAGE']._serialized_end=3810
+  _globals['_ENDSTEPS']._serialized_start=3812
+  _globals['_ENDSTEPS']._serialized_end=3837
+  _globals['_EXTENDGRAPH']._serialized_start=3839
+  _globals['_EXTENDGRAPH']._serialized_end=3852
+  _globals['_PREPAREPLAN']._serialized_start=3854
+  _globals['_PREPAREPLAN']._serialized_end=3916
+  _globals['_PREPAREPLANRESPONSE']._serialized_start=3918
+  _globals['_PREPAREPLANRESPONSE']._serialized_end=3953
+  _globals['_RUNSTEP']._serialized_start=3955
+  _globals['_RUNSTEP']._serialized_end=3997
+  _globals['_STEPPROGRESS']._serialized_start=3999
+  _globals['_STEPPROGRESS']._serialized_end=4088
+  _globals['_HOLDSTEPSREQUEST']._serialized_start=4090
+  _globals['_HOLDSTEPSREQUEST']._serialized_end=4125
+  _globals['_HOLDSTEPSRESPONSE']._serialized_start=4127
+  _globals['_HOLDSTEPSRESPONSE']._serialized_end=4190
+  _globals['_LETSTEPSREQUEST']._serialized_start=4192
+  _globals['_LETSTEPSREQUEST']._serialized_end=4270
+  _globals['_RELEASESTEPSREQUEST']._serialized_start=4272
+  _globals['_RELEASESTEPSREQUEST']._serialized_end=4310
+  _globals['_LISTTASKS']._serialized_start=4312
+  _globals['_LISTTASKS']._serialized_end=4323
+  _globals['_LISTTASKSRESPONSE']._serialized_start=4325
+  _globals['_LISTTASKSRESPONSE']._serialized_end=4380
+  _globals['_RESETCONTAINERS']._serialized_start=4382
+  _globals['_RESETCONTAINERS']._serialized_end=4419
+  _globals['_CLOSESESSION']._serialized_start=4421
+  _globals['_CLOSESESSION']._serialized_end=4435
+  _globals['_DESCRIBEREQUEST']._serialized_start=4437
+  _globals['_DESCRIBEREQUEST']._serialized_end=4454
+  _globals['_DESCRIBERESPONSE']._serialized_start=4457
+  _globals['_DESCRIBERESPONSE']._serialized_end=4658
+  _globals['_LISTVARIABLESREQUEST']._serialized_start=4660
+  _globals['_LISTVARIABLESREQUEST']._serialized_end=4702
+  _globals['_LISTVARIABLESRESPONSE']._serialized_start=4704
+  _globals['_LISTVARIABLESRESPONSE']._serialized_end=4775
+  _globals['_VARIABLEINFO']._serialized_start=4778
+  _globals['_VARIABLEINFO']._serialized_end=4963
+  _globals['_PARAMETERSERVER']._serialized_start=5059
+  _globals['_PARAMETERSERVER']._serialized_end=5305
 # @@protoc_insertion_point(module_scope)

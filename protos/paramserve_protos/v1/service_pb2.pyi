@@ -105,7 +105,7 @@ class Status(_message.Message):
     def __init__(self, code: _Optional[int] = ..., message: _Optional[str] = ..., node_name: _Optional[str] = ..., op_type: _Optional[str] = ..., task: _Optional[str] = ...) -> None: ...
 
 class Call(_message.Message):
-    __slots__ = ("id", "completed_below", "register_plan", "run_stage", "end_steps", "extend_graph", "prepare_plan", "run_step", "save", "restore", "read_state", "list_tasks", "list_variables", "reset_containers", "close_session", "take_snapshot", "write_shard", "prepare_commit", "commit", "finish_save", "abort_save", "adopt_index", "read_index", "stage_restore", "supply_bytes", "commit_restore", "abort_restore", "read_bytes")
+    __slots__ = ("id", "completed_below", "register_plan", "run_stage", "end_steps", "extend_graph", "prepare_plan", "run_step", "save", "restore", "read_state", "list_tasks", "hold_steps", "let_steps", "release_steps", "list_variables", "reset_containers", "close_session", "take_snapshot", "write_shard", "prepare_commit", "commit", "finish_save", "abort_save", "adopt_index", "read_index", "stage_restore", "supply_bytes", "commit_restore", "abort_restore", "read_bytes")
     ID_FIELD_NUMBER: _ClassVar[int]
     COMPLETED_BELOW_FIELD_NUMBER: _ClassVar[int]
     REGISTER_PLAN_FIELD_NUMBER: _ClassVar[int]
@@ -118,6 +118,9 @@ class Call(_message.Message):
     RESTORE_FIELD_NUMBER: _ClassVar[int]
     READ_STATE_FIELD_NUMBER: _ClassVar[int]
     LIST_TASKS_FIELD_NUMBER: _ClassVar[int]
+    HOLD_STEPS_FIELD_NUMBER: _ClassVar[int]
+    LET_STEPS_FIELD_NUMBER: _ClassVar[int]
+    RELEASE_STEPS_FIELD_NUMBER: _ClassVar[int]
     LIST_VARIABLES_FIELD_NUMBER: _ClassVar[int]
     RESET_CONTAINERS_FIELD_NUMBER: _ClassVar[int]
     CLOSE_SESSION_FIELD_NUMBER: _ClassVar[int]
@@ -146,6 +149,9 @@ class Call(_message.Message):
     restore: _checkpoint_service_pb2.RestoreRequest
     read_state: _checkpoint_service_pb2.ReadStateRequest
     list_tasks: ListTasks
+    hold_steps: HoldStepsRequest
+    let_steps: LetStepsRequest
+    release_steps: ReleaseStepsRequest
     list_variables: ListVariablesRequest
     reset_containers: ResetContainers
     close_session: CloseSession
@@ -162,10 +168,10 @@ class Call(_message.Message):
     commit_restore: _checkpoint_service_pb2.CommitRestoreRequest
     abort_restore: _checkpoint_service_pb2.AbortRestoreRequest
     read_bytes: _checkpoint_service_pb2.ReadBytesRequest
-    def __init__(self, id: _Optional[int] = ..., completed_below: _Optional[int] = ..., register_plan: _Optional[_Union[RegisterPlan, _Mapping]] = ..., run_stage: _Optional[_Union[RunStage, _Mapping]] = ..., end_steps: _Optional[_Union[EndSteps, _Mapping]] = ..., extend_graph: _Optional[_Union[ExtendGraph, _Mapping]] = ..., prepare_plan: _Optional[_Union[PreparePlan, _Mapping]] = ..., run_step: _Optional[_Union[RunStep, _Mapping]] = ..., save: _Optional[_Union[_checkpoint_service_pb2.SaveRequest, _Mapping]] = ..., restore: _Optional[_Union[_checkpoint_service_pb2.RestoreRequest, _Mapping]] = ..., read_state: _Optional[_Union[_checkpoint_service_pb2.ReadStateRequest, _Mapping]] = ..., list_tasks: _Optional[_Union[ListTasks, _Mapping]] = ..., list_variables: _Optional[_Union[ListVariablesRequest, _Mapping]] = ..., reset_containers: _Optional[_Union[ResetContainers, _Mapping]] = ..., close_session: _Optional[_Union[CloseSession, _Mapping]] = ..., take_snapshot: _Optional[_Union[_checkpoint_service_pb2.TakeSnapshotRequest, _Mapping]] = ..., write_shard: _Optional[_Union[_checkpoint_service_pb2.WriteShardRequest, _Mapping]] = ..., prepare_commit: _Optional[_Union[_checkpoint_service_pb2.PrepareCommitRequest, _Mapping]] = ..., commit: _Optional[_Union[_checkpoint_service_pb2.CommitRequest, _Mapping]] = ..., finish_save: _Optional[_Union[_checkpoint_service_pb2.FinishSaveRequest, _Mapping]] = ..., abort_save: _Optional[_Union[_checkpoint_service_pb2.AbortSaveRequest, _Mapping]] = ..., adopt_index: _Optional[_Union[_checkpoint_service_pb2.AdoptIndexRequest, _Mapping]] = ..., read_index: _Optional[_Union[_checkpoint_service_pb2.ReadIndexRequest, _Mapping]] = ..., stage_restore: _Optional[_Union[_checkpoint_service_pb2.StageRestoreRequest, _Mapping]] = ..., supply_bytes: _Optional[_Union[_checkpoint_service_pb2.SupplyBytesRequest, _Mapping]] = ..., commit_restore: _Optional[_Union[_checkpoint_service_pb2.CommitRestoreRequest, _Mapping]] = ..., abort_restore: _Optional[_Union[_checkpoint_service_pb2.AbortRestoreRequest, _Mapping]] = ..., read_bytes: _Optional[_Union[_checkpoint_service_pb2.ReadBytesRequest, _Mapping]] = ...) -> None: ...
+    def __init__(self, id: _Optional[int] = ..., completed_below: _Optional[int] = ..., register_plan: _Optional[_Union[RegisterPlan, _Mapping]] = ..., run_stage: _Optional[_Union[RunStage, _Mapping]] = ..., end_steps: _Optional[_Union[EndSteps, _Mapping]] = ..., extend_graph: _Optional[_Union[ExtendGraph, _Mapping]] = ..., prepare_plan: _Optional[_Union[PreparePlan, _Mapping]] = ..., run_step: _Optional[_Union[RunStep, _Mapping]] = ..., save: _Optional[_Union[_checkpoint_service_pb2.SaveRequest, _Mapping]] = ..., restore: _Optional[_Union[_checkpoint_service_pb2.RestoreRequest, _Mapping]] = ..., read_state: _Optional[_Union[_checkpoint_service_pb2.ReadStateRequest, _Mapping]] = ..., list_tasks: _Optional[_Union[ListTasks, _Mapping]] = ..., hold_steps: _Optional[_Union[HoldStepsRequest, _Mapping]] = ..., let_steps: _Optional[_Union[LetStepsRequest, _Mapping]] = ..., release_steps: _Optional[_Union[ReleaseStepsRequest, _Mapping]] = ..., list_variables: _Optional[_Union[ListVariablesRequest, _Mapping]] = ..., reset_containers: _Optional[_Union[ResetContainers, _Mapping]] = ..., close_session: _Optional[_Union[CloseSession, _Mapping]] = ..., take_snapshot: _Optional[_Union[_checkpoint_service_pb2.TakeSnapshotRequest, _Mapping]] = ..., write_shard: _Optional[_Union[_checkpoint_service_pb2.WriteShardRequest, _Mapping]] = ..., prepare_commit: _Optional[_Union[_checkpoint_service_pb2.PrepareCommitRequest, _Mapping]] = ..., commit: _Optional[_Union[_checkpoint_service_pb2.CommitRequest, _Mapping]] = ..., finish_save: _Optional[_Union[_checkpoint_service_pb2.FinishSaveRequest, _Mapping]] = ..., abort_save: _Optional[_Union[_checkpoint_service_pb2.AbortSaveRequest, _Mapping]] = ..., adopt_index: _Optional[_Union[_checkpoint_service_pb2.AdoptIndexRequest, _Mapping]] = ..., read_index: _Optional[_Union[_checkpoint_service_pb2.ReadIndexRequest, _Mapping]] = ..., stage_restore: _Optional[_Union[_checkpoint_service_pb2.StageRestoreRequest, _Mapping]] = ..., supply_bytes: _Optional[_Union[_checkpoint_service_pb2.SupplyBytesRequest, _Mapping]] = ..., commit_restore: _Optional[_Union[_checkpoint_service_pb2.CommitRestoreRequest, _Mapping]] = ..., abort_restore: _Optional[_Union[_checkpoint_service_pb2.AbortRestoreRequest, _Mapping]] = ..., read_bytes: _Optional[_Union[_checkpoint_service_pb2.ReadBytesRequest, _Mapping]] = ...) -> None: ...
 
 class Reply(_message.Message):
-    __slots__ = ("id", "status", "done", "prepare_plan", "save", "read_state", "list_tasks", "list_variables", "take_snapshot", "write_shard", "read_index", "stage_restore")
+    __slots__ = ("id", "status", "done", "prepare_plan", "save", "read_state", "list_tasks", "hold_steps", "list_variables", "take_snapshot", "write_shard", "read_index", "stage_restore")
     ID_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
     DONE_FIELD_NUMBER: _ClassVar[int]
@@ -173,6 +179,7 @@ class Reply(_message.Message):
     SAVE_FIELD_NUMBER: _ClassVar[int]
     READ_STATE_FIELD_NUMBER: _ClassVar[int]
     LIST_TASKS_FIELD_NUMBER: _ClassVar[int]
+    HOLD_STEPS_FIELD_NUMBER: _ClassVar[int]
     LIST_VARIABLES_FIELD_NUMBER: _ClassVar[int]
     TAKE_SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
     WRITE_SHARD_FIELD_NUMBER: _ClassVar[int]
@@ -185,12 +192,13 @@ class Reply(_message.Message):
     save: _checkpoint_service_pb2.SaveResponse
     read_state: _checkpoint_service_pb2.ReadStateResponse
     list_tasks: ListTasksResponse
+    hold_steps: HoldStepsResponse
     list_variables: ListVariablesResponse
     take_snapshot: _checkpoint_service_pb2.TakeSnapshotResponse
     write_shard: _checkpoint_service_pb2.WriteShardResponse
     read_index: _checkpoint_service_pb2.ReadIndexResponse
     stage_restore: _checkpoint_service_pb2.StageRestoreResponse
-    def __init__(self, id: _Optional[int] = ..., status: _Optional[_Union[Status, _Mapping]] = ..., done: _Optional[_Union[Done, _Mapping]] = ..., prepare_plan: _Optional[_Union[PreparePlanResponse, _Mapping]] = ..., save: _Optional[_Union[_checkpoint_service_pb2.SaveResponse, _Mapping]] = ..., read_state: _Optional[_Union[_checkpoint_service_pb2.ReadStateResponse, _Mapping]] = ..., list_tasks: _Optional[_Union[ListTasksResponse, _Mapping]] = ..., list_variables: _Optional[_Union[ListVariablesResponse, _Mapping]] = ..., take_snapshot: _Optional[_Union[_checkpoint_service_pb2.TakeSnapshotResponse, _Mapping]] = ..., write_shard: _Optional[_Union[_checkpoint_service_pb2.WriteShardResponse, _Mapping]] = ..., read_index: _Optional[_Union[_checkpoint_service_pb2.ReadIndexResponse, _Mapping]] = ..., stage_restore: _Optional[_Union[_checkpoint_service_pb2.StageRestoreResponse, _Mapping]] = ...) -> None: ...
+    def __init__(self, id: _Optional[int] = ..., status: _Optional[_Union[Status, _Mapping]] = ..., done: _Optional[_Union[Done, _Mapping]] = ..., prepare_plan: _Optional[_Union[PreparePlanResponse, _Mapping]] = ..., save: _Optional[_Union[_checkpoint_service_pb2.SaveResponse, _Mapping]] = ..., read_state: _Optional[_Union[_checkpoint_service_pb2.ReadStateResponse, _Mapping]] = ..., list_tasks: _Optional[_Union[ListTasksResponse, _Mapping]] = ..., hold_steps: _Optional[_Union[HoldStepsResponse, _Mapping]] = ..., list_variables: _Optional[_Union[ListVariablesResponse, _Mapping]] = ..., take_snapshot: _Optional[_Union[_checkpoint_service_pb2.TakeSnapshotResponse, _Mapping]] = ..., write_shard: _Optional[_Union[_checkpoint_service_pb2.WriteShardResponse, _Mapping]] = ..., read_index: _Optional[_Union[_checkpoint_service_pb2.ReadIndexResponse, _Mapping]] = ..., stage_restore: _Optional[_Union[_checkpoint_service_pb2.StageRestoreResponse, _Mapping]] = ...) -> None: ...
 
 class Acknowledge(_message.Message):
     __slots__ = ("ids",)
@@ -225,10 +233,12 @@ class Stage(_message.Message):
     def __init__(self, nodes: _Optional[_Union[_graph_pb2.GraphDef, _Mapping]] = ..., received: _Optional[_Iterable[str]] = ..., kept: _Optional[_Iterable[str]] = ..., returned: _Optional[_Iterable[str]] = ..., retained: _Optional[_Iterable[str]] = ..., is_last: bool = ...) -> None: ...
 
 class PlanStages(_message.Message):
-    __slots__ = ("stages",)
+    __slots__ = ("stages", "changing_stages")
     STAGES_FIELD_NUMBER: _ClassVar[int]
+    CHANGING_STAGES_FIELD_NUMBER: _ClassVar[int]
     stages: _containers.RepeatedCompositeFieldContainer[Stage]
-    def __init__(self, stages: _Optional[_Iterable[_Union[Stage, _Mapping]]] = ...) -> None: ...
+    changing_stages: int
+    def __init__(self, stages: _Optional[_Iterable[_Union[Stage, _Mapping]]] = ..., changing_stages: _Optional[int] = ...) -> None: ...
 
 class RegisterPlan(_message.Message):
     __slots__ = ("plan",)
@@ -279,6 +289,46 @@ class RunStep(_message.Message):
     plan: int
     timeout_s: float
     def __init__(self, plan: _Optional[int] = ..., timeout_s: _Optional[float] = ...) -> None: ...
+
+class StepProgress(_message.Message):
+    __slots__ = ("session", "step", "done", "total", "ended")
+    SESSION_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    DONE_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_FIELD_NUMBER: _ClassVar[int]
+    ENDED_FIELD_NUMBER: _ClassVar[int]
+    session: str
+    step: int
+    done: int
+    total: int
+    ended: bool
+    def __init__(self, session: _Optional[str] = ..., step: _Optional[int] = ..., done: _Optional[int] = ..., total: _Optional[int] = ..., ended: bool = ...) -> None: ...
+
+class HoldStepsRequest(_message.Message):
+    __slots__ = ("hold_id",)
+    HOLD_ID_FIELD_NUMBER: _ClassVar[int]
+    hold_id: str
+    def __init__(self, hold_id: _Optional[str] = ...) -> None: ...
+
+class HoldStepsResponse(_message.Message):
+    __slots__ = ("steps",)
+    STEPS_FIELD_NUMBER: _ClassVar[int]
+    steps: _containers.RepeatedCompositeFieldContainer[StepProgress]
+    def __init__(self, steps: _Optional[_Iterable[_Union[StepProgress, _Mapping]]] = ...) -> None: ...
+
+class LetStepsRequest(_message.Message):
+    __slots__ = ("hold_id", "steps")
+    HOLD_ID_FIELD_NUMBER: _ClassVar[int]
+    STEPS_FIELD_NUMBER: _ClassVar[int]
+    hold_id: str
+    steps: _containers.RepeatedCompositeFieldContainer[StepProgress]
+    def __init__(self, hold_id: _Optional[str] = ..., steps: _Optional[_Iterable[_Union[StepProgress, _Mapping]]] = ...) -> None: ...
+
+class ReleaseStepsRequest(_message.Message):
+    __slots__ = ("hold_id",)
+    HOLD_ID_FIELD_NUMBER: _ClassVar[int]
+    hold_id: str
+    def __init__(self, hold_id: _Optional[str] = ...) -> None: ...
 
 class ListTasks(_message.Message):
     __slots__ = ()

@@ -16,6 +16,7 @@ from paramserve_core.executor.store import VariableStore
 from paramserve_core.master.local import LocalMaster
 from paramserve_core.master.tasks import LocalTask
 from paramserve_core.runtime import ThreadRuntime
+from paramserve_core.task.gate import StepGate
 from paramserve_core.task.limits import TaskLimits
 from simulation.cluster import Cluster, NoCheckpoints
 from simulation.network import Weather
@@ -37,7 +38,7 @@ def store():
 
 @pytest.fixture
 def master(runtime, store):
-    task = LocalTask(TASK, "session", store, TaskLimits(), NoCheckpoints())
+    task = LocalTask(TASK, "session", store, TaskLimits(), NoCheckpoints(), StepGate(runtime))
     master = LocalMaster([task], TASK, runtime, shows_task=False)
     yield master
     master.close()

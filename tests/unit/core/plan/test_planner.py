@@ -56,7 +56,7 @@ def test_a_step_over_two_tasks_is_cut_into_one_request_per_task_and_level():
     assert plan.fetches == (Source(2, 0),)
     assert all(not stage.kept for stage in plan.stages)
     assert [s.is_last for s in plan.stages] == [False, False, True, True, True]
-    assert [s.has_effect for s in plan.stages] == [False, False, False, True, True]
+    assert [s.changes_variables for s in plan.stages] == [False, False, False, True, True]
 
 
 def test_what_the_fetches_do_not_need_is_pruned():
