@@ -18,7 +18,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from paramserve_core import dtypes
-from paramserve_core.checkpoint.json_fields import Fields, MalformedError, parse_object
+from paramserve_core.checkpoint.json_fields import (
+    Fields,
+    MalformedError,
+    parse_first,
+    parse_object,
+)
 from paramserve_core.checkpoint.places import SavedFile, file_name
 from paramserve_core.checkpoint.slices import Box, cover
 from paramserve_core.dtypes import DType, as_dtype
@@ -30,6 +35,7 @@ CHUNK_BYTES: Final = 4 << 20
 """Bytes of a tensor under one checksum."""
 MAX_INDEX_BYTES: Final = 1 << 30
 
+_START: Final = b'{\n "metadata": '
 _NO_CHECKSUM: Final = "00000000"
 
 
@@ -124,6 +130,15 @@ class Index:
         return sum(tensor.nbytes for tensor in self.tensors.values())
 
 
+@dataclass(frozen=True, slots=True)
+class IndexHead:
+    """Which save an index is of: its id, its number at the path, and its graph's file."""
+
+    save_id: str
+    generation: int
+    meta_graph: str
+
+
 def chunk_count(nbytes: int, chunk_bytes: int) -> int:
     """How many checksums so many bytes have."""
     return -(-nbytes // chunk_bytes)
@@ -197,29 +212,51 @@ def decode_index(content: bytes) -> Index:
     Raises:
         MalformedError: it is damaged, or not what the format says.
     """
-    tail = _tail(0)
-    body = content[: -len(tail)]
-    if content[len(body) :] != _tail(zlib.crc32(body)):
-        raise MalformedError("its checksum does not match: it is damaged, or was edited")
+    _check_frame(content)
     root = parse_object(content)
     root.only("metadata", "weight_map", "tensors", "files", "checksum")
     metadata = root.fields("metadata")
+    head = _head(metadata)
+    files = _files(root.fields("files"), head.save_id)
+    return Index(
+        layout=Layout.SAFETENSORS,
+        tensors=_tensors(root.fields("tensors"), files, metadata.integer("chunk_bytes", 1)),
+        files=files,
+        save_id=head.save_id,
+        generation=head.generation,
+        step=metadata.integer("step", -1 << 63) if "step" in metadata else None,
+        graph_hash=metadata.text("graph_hash") if "graph_hash" in metadata else "",
+        meta_graph=head.meta_graph,
+        writer=metadata.text("writer"),
+    )
+
+
+def decode_head(content: bytes) -> IndexHead:
+    """Reads which save an index file is of, and checks the file's checksum; not what else it says.
+
+    Raises:
+        MalformedError: it is damaged, or not what the format says.
+    """
+    _check_frame(content)
+    return _head(parse_first(content[len(_START) :]))
+
+
+def _check_frame(content: bytes) -> None:
+    body = content[: -len(_tail(0))]
+    if content[len(body) :] != _tail(zlib.crc32(body)):
+        raise MalformedError("its checksum does not match: it is damaged, or was edited")
+    if not body.startswith(_START):
+        raise MalformedError("it does not begin with its metadata")
+
+
+def _head(metadata: Fields) -> IndexHead:
     if metadata.text("format") != "paramserve":
         raise MalformedError("its format is not 'paramserve'")
     metadata.integer("format_version", 1, FORMAT_VERSION)
-    save_id = metadata.text("save_id")
-    chunk_bytes = metadata.integer("chunk_bytes", 1)
-    files = _files(root.fields("files"), save_id)
-    return Index(
-        layout=Layout.SAFETENSORS,
-        tensors=_tensors(root.fields("tensors"), files, chunk_bytes),
-        files=files,
-        save_id=save_id,
+    return IndexHead(
+        save_id=metadata.text("save_id"),
         generation=metadata.integer("generation", 1),
-        step=metadata.integer("step", -1 << 63) if "step" in metadata else None,
-        graph_hash=metadata.text("graph_hash") if "graph_hash" in metadata else "",
         meta_graph=_file(metadata.text("meta_graph")) if "meta_graph" in metadata else "",
-        writer=metadata.text("writer"),
     )
 
 

@@ -33,6 +33,17 @@ def parse_object(text: bytes) -> Fields:
     return Fields(value, "the file")
 
 
+def parse_first(text: bytes) -> Fields:
+    """The JSON object that `text` begins with, whatever follows."""
+    try:
+        value, _ = _DECODER.raw_decode(text.decode())
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, MalformedError):
+            raise
+        raise MalformedError(f"no valid JSON ({error})") from None
+    return Fields(value, "the file")
+
+
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
@@ -42,6 +53,9 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse(constant: str) -> None:
     raise MalformedError(f"{constant} is no JSON")
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_refuse)
 
 
 class Fields:

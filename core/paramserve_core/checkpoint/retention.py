@@ -13,13 +13,14 @@ of one of them.
 from __future__ import annotations
 
 import uuid
+from collections import Counter
 from pathlib import Path
 from typing import Final
 
 from google.protobuf import text_format
 
 from paramserve_core.checkpoint.disk import Disk, read_whole, write_new
-from paramserve_core.checkpoint.index import MAX_INDEX_BYTES, Index, decode_index
+from paramserve_core.checkpoint.index import MAX_INDEX_BYTES, IndexHead, decode_head
 from paramserve_core.checkpoint.json_fields import MalformedError
 from paramserve_core.checkpoint.places import (
     TEMPORARY,
@@ -191,13 +192,28 @@ def delete_save(disk: Disk, place: CheckpointPlace, save_id: str) -> None:
 
 
 def unfinished_saves(disk: Disk, directory: Path) -> list[SavedFile]:
-    """The saves with files in a directory that no index there names and nobody writes now."""
-    is_idle: dict[SavedFile, bool] = {}
-    for name in _names(disk, directory):
+    """The saves with files in a directory that no index there names and nobody writes now.
+
+    A checkpoint whose files are all of one save is not looked into, so that this takes no time in
+    a directory with many.
+    """
+    names = _names(disk, directory)
+    files: dict[SavedFile, list[str]] = {}
+    for name in names:
         saved = SavedFile.parse(name)
-        if saved is not None and is_idle.get(saved, True):
-            is_idle[saved] = not disk.is_in_use(directory / name)
-    return [saved for saved in is_idle if is_idle[saved] and _is_leftover(disk, directory, saved)]
+        if saved is not None:
+            files.setdefault(saved, []).append(name)
+    saves_at = Counter(saved.name for saved in files)
+    known = set(names)
+    found = []
+    for saved, own in files.items():
+        has_index = CheckpointPlace(directory, saved.name).index.name in known
+        if has_index and saves_at[saved.name] == 1 and not any(_is_temporary(n) for n in own):
+            continue
+        is_idle = not any(disk.is_in_use(directory / name) for name in own)
+        if is_idle and _is_leftover(disk, directory, saved):
+            found.append(saved)
+    return found
 
 
 def settle_committed(disk: Disk, directory: Path) -> None:
@@ -205,29 +221,29 @@ def settle_committed(disk: Disk, directory: Path) -> None:
     for name in _names(disk, directory):
         saved = SavedFile.parse(name)
         path = directory / name
-        if saved is None or not name.endswith(TEMPORARY) or disk.is_in_use(path):
+        if saved is None or not _is_temporary(name) or disk.is_in_use(path):
             continue
         place = CheckpointPlace(directory, saved.name)
         try:
-            index = committed_index(disk, place)
+            head = committed_save(disk, place)
         except DataLossError:
             continue
-        if index is None or index.save_id != saved.save_id:
+        if head is None or head.save_id != saved.save_id:
             continue
-        if index.meta_graph and name.endswith(".meta" + TEMPORARY):
-            disk.rename(path, directory / index.meta_graph)
+        if head.meta_graph and name.endswith(".meta" + TEMPORARY):
+            disk.rename(path, directory / head.meta_graph)
         else:
             disk.remove(path)
 
 
-def committed_index(disk: Disk, place: CheckpointPlace) -> Index | None:
-    """The index of the own format at a path; None if there is none.
+def committed_save(disk: Disk, place: CheckpointPlace) -> IndexHead | None:
+    """Which save of the own format is at a path; None if there is none.
 
     Raises:
         DataLossError: it is damaged.
     """
     try:
-        return decode_index(read_whole(disk, place.index, MAX_INDEX_BYTES))
+        return decode_head(read_whole(disk, place.index, MAX_INDEX_BYTES))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except MalformedError as error:
@@ -236,18 +252,18 @@ def committed_index(disk: Disk, place: CheckpointPlace) -> Index | None:
 
 def _is_leftover(disk: Disk, directory: Path, saved: SavedFile) -> bool:
     try:
-        index = committed_index(disk, CheckpointPlace(directory, saved.name))
+        head = committed_save(disk, CheckpointPlace(directory, saved.name))
     except DataLossError:
         return False  # What a damaged index names may still be saved by a copy of it elsewhere.
-    return index is None or index.save_id != saved.save_id
+    return head is None or head.save_id != saved.save_id
 
 
 def _meta_graph(disk: Disk, place: CheckpointPlace) -> str:
     """The name of the file with a checkpoint's graph."""
     try:
-        index = committed_index(disk, place)
-        if index is not None and index.meta_graph:
-            return place.meta_graph(index.meta_graph).name
+        head = committed_save(disk, place)
+        if head is not None and head.meta_graph:
+            return place.meta_graph(head.meta_graph).name
     except (DataLossError, InvalidArgumentError):
         pass
     return place.name + ".meta"
@@ -258,6 +274,10 @@ def _names(disk: Disk, directory: Path) -> list[str]:
         return disk.names(directory)
     except (FileNotFoundError, NotADirectoryError):
         return []
+
+
+def _is_temporary(name: str) -> bool:
+    return name.endswith(TEMPORARY)
 
 
 def _is_bundle(name: str) -> bool:

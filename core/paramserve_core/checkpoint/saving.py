@@ -24,7 +24,7 @@ from typing import Final
 from google.protobuf.message import DecodeError
 
 from paramserve_core.checkpoint.disk import Disk, DiskFile, write_new
-from paramserve_core.checkpoint.index import Index, Layout, decode_index, layout_of
+from paramserve_core.checkpoint.index import IndexHead, Layout, decode_head, layout_of
 from paramserve_core.checkpoint.json_fields import MalformedError
 from paramserve_core.checkpoint.places import (
     CheckpointPlace,
@@ -34,7 +34,7 @@ from paramserve_core.checkpoint.places import (
     file_name,
 )
 from paramserve_core.checkpoint.retention import (
-    committed_index,
+    committed_save,
     delete_checkpoint,
     delete_other_saves,
     delete_save,
@@ -177,8 +177,8 @@ class Saves:
             save = self._saves[save_id] = _Save(owner, save_id, place)
         try:
             save.tensors = take(self._store, request.entries)
-            index = committed_index(self._disk, place)
-            save.taken.generation = 0 if index is None else index.generation
+            head = committed_save(self._disk, place)
+            save.taken.generation = 0 if head is None else head.generation
             for left in unfinished_saves(self._disk, place.directory):
                 save.taken.unfinished.add(name=left.name, save_id=left.save_id)
         except BaseException:
@@ -304,10 +304,10 @@ class Saves:
     def _delete_replaced(self, place: CheckpointPlace, save_id: str) -> None:
         """Deletes what this task has of a checkpoint that others have replaced."""
         try:
-            index = committed_index(self._disk, place)
+            head = committed_save(self._disk, place)
         except DataLossError:
             return
-        if index is not None and index.save_id != save_id:
+        if head is not None and head.save_id != save_id:
             delete_checkpoint(self._disk, place)
 
     def abort(self, request: messages.AbortSaveRequest) -> None:
@@ -328,13 +328,13 @@ class Saves:
             InvalidArgumentError: the index is none.
         """
         place = self._places.checkpoint(request.path)
-        index = _check_index(request.index, None)
-        mine = committed_index(self._disk, place)
-        if mine is not None and mine.generation >= index.generation:
+        head = _check_index(request.index, None)
+        mine = committed_save(self._disk, place)
+        if mine is not None and mine.generation >= head.generation:
             return
-        temporary = place.of_save(index.save_id, _MAX_SHARDS, _MAX_SHARDS, "index.tmp")
+        temporary = place.of_save(head.save_id, _MAX_SHARDS, _MAX_SHARDS, "index.tmp")
         replace_file(self._disk, place.index, request.index, temporary)
-        delete_other_saves(self._disk, place, index.save_id, frozenset({place.index.name}))
+        delete_other_saves(self._disk, place, head.save_id, frozenset({place.index.name}))
 
     def forget(self, owner: str) -> None:
         """Drops the saves of a session that ended, but for those that may be committed."""
@@ -391,14 +391,14 @@ class Saves:
                 self._delete_files(save)
 
 
-def _check_index(content: bytes, save_id: str | None) -> Index:
+def _check_index(content: bytes, save_id: str | None) -> IndexHead:
     try:
-        index = decode_index(content)
+        head = decode_head(content)
     except MalformedError as error:
         raise InvalidArgumentError(None, None, f"the index of the checkpoint: {error}") from None
-    if save_id is not None and index.save_id != save_id:
-        raise InvalidArgumentError(None, None, f"the index is of the save {index.save_id!r}")
-    return index
+    if save_id is not None and head.save_id != save_id:
+        raise InvalidArgumentError(None, None, f"the index is of the save {head.save_id!r}")
+    return head
 
 
 def _check_meta_graph(content: bytes) -> None:
