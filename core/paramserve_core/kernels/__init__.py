@@ -13,6 +13,7 @@ from paramserve_core.kernels import math_segment as _math_segment  # noqa: F401
 from paramserve_core.kernels import math_sequence as _math_sequence  # noqa: F401
 from paramserve_core.kernels import random as _random  # noqa: F401
 from paramserve_core.kernels import state as _state  # noqa: F401
+from paramserve_core.kernels import summary as _summary  # noqa: F401
 from paramserve_core.kernels import training as _training  # noqa: F401
 from paramserve_core.kernels.registry import KernelNode as KernelNode
 from paramserve_core.kernels.registry import all_kernels as all_kernels

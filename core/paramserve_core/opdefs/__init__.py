@@ -16,6 +16,7 @@ from paramserve_core.opdefs import nn as _nn  # noqa: F401
 from paramserve_core.opdefs import nn_softmax as _nn_softmax  # noqa: F401
 from paramserve_core.opdefs import random as _random  # noqa: F401
 from paramserve_core.opdefs import state as _state  # noqa: F401
+from paramserve_core.opdefs import summary as _summary  # noqa: F401
 from paramserve_core.opdefs import training as _training  # noqa: F401
 from paramserve_core.opdefs.registry import AttrDef as AttrDef
 from paramserve_core.opdefs.registry import OpDef as OpDef
