@@ -158,9 +158,9 @@ class _Save(_Conversation):
     def run(self) -> messages.SaveResponse:
         try:
             with self.hold():
-                generation, unfinished = self._take()
+                self._take()
             written = self._write()
-            total_bytes = self._prepare(written, generation)
+            total_bytes = self._prepare(written)
         except BaseException:
             abort = messages.AbortSaveRequest(save_id=self.save_id)
             self.ask_quietly(list(self.entries), abort)
@@ -171,12 +171,11 @@ class _Save(_Conversation):
             abort = messages.AbortSaveRequest(save_id=self.save_id, keep_files=True)
             self.ask_quietly(list(self.entries), abort)
             raise
-        self._finish(unfinished)
+        self._finish(written)
         return messages.SaveResponse(path=self.request.path, bytes=total_bytes)
 
-    def _take(self) -> tuple[int, dict[tuple[str, str], list[str]]]:
-        """Snapshots; answers the path's generation, and the tasks of each unfinished save."""
-        answers = self.ask(
+    def _take(self) -> None:
+        self.ask(
             {
                 name: messages.TakeSnapshotRequest(
                     save_id=self.save_id, entries=entries, path=self.request.path
@@ -184,12 +183,6 @@ class _Save(_Conversation):
                 for name, entries in self.entries.items()
             }
         )
-        unfinished: dict[tuple[str, str], list[str]] = {}
-        for name, answer in answers.items():
-            for left in answer.unfinished:
-                unfinished.setdefault((left.name, left.save_id), []).append(name)
-        generation = max(answer.generation for answer in answers.values())
-        return max(generation, self._generation_elsewhere()), unfinished
 
     def _generation_elsewhere(self) -> int:
         """The path's generation on the tasks that take no part, as far as they can be asked."""
@@ -203,25 +196,28 @@ class _Save(_Conversation):
             return 0
         return 0 if found is None else found.index.generation
 
-    def _write(self) -> list[messages.WriteShardResponse]:
-        requests = {
-            name: messages.WriteShardRequest(
-                save_id=self.save_id,
-                shard=shard,
-                shard_count=len(self.entries),
-                format=self.request.format,
-            )
-            for shard, name in enumerate(self.entries)
-        }
-        return list(self.ask(requests).values())
+    def _write(self) -> dict[str, messages.WriteShardResponse]:
+        return self.ask(
+            {
+                name: messages.WriteShardRequest(
+                    save_id=self.save_id,
+                    shard=shard,
+                    shard_count=len(self.entries),
+                    format=self.request.format,
+                )
+                for shard, name in enumerate(self.entries)
+            }
+        )
 
-    def _prepare(self, written: Sequence[messages.WriteShardResponse], generation: int) -> int:
+    def _prepare(self, written: Mapping[str, messages.WriteShardResponse]) -> int:
+        shards = list(written.values())
+        generation = max(shard.generation for shard in shards)
         request = self.request
         index = merge_shards(
             self.layout,
-            written,
+            shards,
             save_id=self.save_id,
-            generation=generation + 1,
+            generation=max(generation, self._generation_elsewhere()) + 1,
             step=request.step if request.has_step else None,
             graph_hash=request.graph_hash.hex(),
             meta_graph=request.meta_graph_path.rpartition("/")[2],
@@ -237,17 +233,20 @@ class _Save(_Conversation):
         self.ask(dict.fromkeys(self.entries, prepare))
         return index.total_bytes
 
-    def _finish(self, unfinished: Mapping[tuple[str, str], Sequence[str]]) -> None:
+    def _finish(self, written: Mapping[str, messages.WriteShardResponse]) -> None:
         finish = messages.FinishSaveRequest(save_id=self.save_id, path=self.request.path)
         if self.request.HasField("state"):
             finish.state.CopyFrom(self.request.state)
-        for (name, save_id), holders in unfinished.items():
-            if self._settle(name, save_id, holders):
+        unfinished = {
+            (left.name, left.save_id) for shard in written.values() for left in shard.unfinished
+        }
+        for name, save_id in sorted(unfinished):
+            if self._settle(name, save_id):
                 finish.abandoned.add(name=name, save_id=save_id)
         self.ask(dict.fromkeys(self.entries, finish))
         self.ask_quietly([name for name in self.tasks if name not in self.entries], finish)
 
-    def _settle(self, name: str, save_id: str, holders: Sequence[str]) -> bool:
+    def _settle(self, name: str, save_id: str) -> bool:
         """Finds out what became of a save that did not end; answers whether it can be deleted.
 
         Where it is the checkpoint that counts at its path, those who lack its index get it.

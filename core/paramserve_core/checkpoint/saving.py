@@ -81,7 +81,6 @@ class _Save:
         self.place = place
         self.state = _State.TAKEN
         self.tensors: list[TakenTensor] = []
-        self.taken = messages.TakeSnapshotResponse()
         self.written = messages.WriteShardResponse()
         self.layout = Layout.SAFETENSORS
         self.shard = 0
@@ -138,10 +137,8 @@ class Saves:
         self._lock = threading.Lock()
         self._saves: dict[str, _Save] = {}
 
-    def take_snapshot(
-        self, request: messages.TakeSnapshotRequest, owner: str
-    ) -> messages.TakeSnapshotResponse:
-        """Leases the variables' values.
+    def take_snapshot(self, request: messages.TakeSnapshotRequest, owner: str) -> None:
+        """Leases the variables' values. Brief, because steps may be held up meanwhile.
 
         Raises:
             NotFoundError: the checkpoint's directory does not exist.
@@ -160,9 +157,8 @@ class Saves:
                 f"directory {place.directory} first",
             )
         with self._lock:
-            save = self._saves.get(save_id)
-            if save is not None:
-                return save.taken
+            if save_id in self._saves:
+                return
             is_open = [s for s in self._saves.values() if s.state < _State.COMMITTED]
             if any(s.place == place for s in is_open):
                 raise AbortedError(
@@ -177,14 +173,9 @@ class Saves:
             save = self._saves[save_id] = _Save(owner, save_id, place)
         try:
             save.tensors = take(self._store, request.entries)
-            head = committed_save(self._disk, place)
-            save.taken.generation = 0 if head is None else head.generation
-            for left in unfinished_saves(self._disk, place.directory):
-                save.taken.unfinished.add(name=left.name, save_id=left.save_id)
         except BaseException:
             self._forget(save)
             raise
-        return save.taken
 
     def write_shard(self, request: messages.WriteShardRequest) -> messages.WriteShardResponse:
         """Writes the snapshot to a file; blocks until it is durable.
@@ -221,6 +212,10 @@ class Saves:
             )
         save.tensors = []
         save.written.CopyFrom(written.contents)
+        head = committed_save(self._disk, save.place)
+        save.written.generation = 0 if head is None else head.generation
+        for left in unfinished_saves(self._disk, save.place.directory):
+            save.written.unfinished.add(name=left.name, save_id=left.save_id)
         save.state = _State.WRITTEN
 
     def _write_safetensors(self, save: _Save) -> WrittenFile:

@@ -93,7 +93,7 @@ class TaskCheckpoints:
     def _answer(self, request: Message, tensors: Tensors, session: str) -> Answer:
         match request:
             case messages.TakeSnapshotRequest():
-                return self._saves.take_snapshot(request, session), ()
+                self._saves.take_snapshot(request, session)
             case messages.WriteShardRequest():
                 return self._saves.write_shard(request), ()
             case messages.PrepareCommitRequest():

@@ -124,14 +124,6 @@ class TakeSnapshotRequest(_message.Message):
     path: str
     def __init__(self, save_id: _Optional[str] = ..., entries: _Optional[_Iterable[_Union[CheckpointEntry, _Mapping]]] = ..., path: _Optional[str] = ...) -> None: ...
 
-class TakeSnapshotResponse(_message.Message):
-    __slots__ = ("generation", "unfinished")
-    GENERATION_FIELD_NUMBER: _ClassVar[int]
-    UNFINISHED_FIELD_NUMBER: _ClassVar[int]
-    generation: int
-    unfinished: _containers.RepeatedCompositeFieldContainer[UnfinishedSave]
-    def __init__(self, generation: _Optional[int] = ..., unfinished: _Optional[_Iterable[_Union[UnfinishedSave, _Mapping]]] = ...) -> None: ...
-
 class UnfinishedSave(_message.Message):
     __slots__ = ("name", "save_id")
     NAME_FIELD_NUMBER: _ClassVar[int]
@@ -173,20 +165,24 @@ class ShardTensor(_message.Message):
     def __init__(self, key: _Optional[str] = ..., dtype: _Optional[_Union[_types_pb2.DataType, str]] = ..., slice: _Optional[_Union[Slice, _Mapping]] = ..., shape: _Optional[_Union[_tensor_shape_pb2.TensorShapeProto, _Mapping]] = ..., offset: _Optional[int] = ..., bytes: _Optional[int] = ..., checksums: _Optional[_Iterable[int]] = ..., record: _Optional[int] = ...) -> None: ...
 
 class WriteShardResponse(_message.Message):
-    __slots__ = ("file", "bytes", "tensors", "header_bytes", "header_checksum", "chunk_bytes")
+    __slots__ = ("file", "bytes", "tensors", "header_bytes", "header_checksum", "chunk_bytes", "generation", "unfinished")
     FILE_FIELD_NUMBER: _ClassVar[int]
     BYTES_FIELD_NUMBER: _ClassVar[int]
     TENSORS_FIELD_NUMBER: _ClassVar[int]
     HEADER_BYTES_FIELD_NUMBER: _ClassVar[int]
     HEADER_CHECKSUM_FIELD_NUMBER: _ClassVar[int]
     CHUNK_BYTES_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    UNFINISHED_FIELD_NUMBER: _ClassVar[int]
     file: str
     bytes: int
     tensors: _containers.RepeatedCompositeFieldContainer[ShardTensor]
     header_bytes: int
     header_checksum: int
     chunk_bytes: int
-    def __init__(self, file: _Optional[str] = ..., bytes: _Optional[int] = ..., tensors: _Optional[_Iterable[_Union[ShardTensor, _Mapping]]] = ..., header_bytes: _Optional[int] = ..., header_checksum: _Optional[int] = ..., chunk_bytes: _Optional[int] = ...) -> None: ...
+    generation: int
+    unfinished: _containers.RepeatedCompositeFieldContainer[UnfinishedSave]
+    def __init__(self, file: _Optional[str] = ..., bytes: _Optional[int] = ..., tensors: _Optional[_Iterable[_Union[ShardTensor, _Mapping]]] = ..., header_bytes: _Optional[int] = ..., header_checksum: _Optional[int] = ..., chunk_bytes: _Optional[int] = ..., generation: _Optional[int] = ..., unfinished: _Optional[_Iterable[_Union[UnfinishedSave, _Mapping]]] = ...) -> None: ...
 
 class PrepareCommitRequest(_message.Message):
     __slots__ = ("save_id", "index", "meta_graph_path", "meta_graph")
