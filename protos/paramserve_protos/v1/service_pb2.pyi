@@ -370,6 +370,18 @@ class DescribeResponse(_message.Message):
     max_message_bytes: int
     def __init__(self, task: _Optional[_Union[Task, _Mapping]] = ..., version: _Optional[str] = ..., cluster: _Optional[_Union[_cluster_pb2.ClusterDef, _Mapping]] = ..., uptime_s: _Optional[float] = ..., sessions: _Optional[int] = ..., variable_bytes: _Optional[int] = ..., max_message_bytes: _Optional[int] = ...) -> None: ...
 
+class OpenLocalRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class OpenLocalResponse(_message.Message):
+    __slots__ = ("socket", "nonce")
+    SOCKET_FIELD_NUMBER: _ClassVar[int]
+    NONCE_FIELD_NUMBER: _ClassVar[int]
+    socket: str
+    nonce: bytes
+    def __init__(self, socket: _Optional[str] = ..., nonce: _Optional[bytes] = ...) -> None: ...
+
 class ListVariablesRequest(_message.Message):
     __slots__ = ("containers",)
     CONTAINERS_FIELD_NUMBER: _ClassVar[int]

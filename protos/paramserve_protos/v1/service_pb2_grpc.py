@@ -49,6 +49,11 @@ class ParameterServerStub(object):
                 request_serializer=paramserve__protos_dot_v1_dot_service__pb2.ListVariablesRequest.SerializeToString,
                 response_deserializer=paramserve__protos_dot_v1_dot_service__pb2.ListVariablesResponse.FromString,
                 _registered_method=True)
+        self.OpenLocal = channel.unary_unary(
+                '/paramserve.v1.ParameterServer/OpenLocal',
+                request_serializer=paramserve__protos_dot_v1_dot_service__pb2.OpenLocalRequest.SerializeToString,
+                response_deserializer=paramserve__protos_dot_v1_dot_service__pb2.OpenLocalResponse.FromString,
+                _registered_method=True)
 
 
 class ParameterServerServicer(object):
@@ -75,6 +80,13 @@ class ParameterServerServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def OpenLocal(self, request, context):
+        """How a process on the same host may hold a conversation without gRPC. Needs no session.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ParameterServerServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -92,6 +104,11 @@ def add_ParameterServerServicer_to_server(servicer, server):
                     servicer.ListVariables,
                     request_deserializer=paramserve__protos_dot_v1_dot_service__pb2.ListVariablesRequest.FromString,
                     response_serializer=paramserve__protos_dot_v1_dot_service__pb2.ListVariablesResponse.SerializeToString,
+            ),
+            'OpenLocal': grpc.unary_unary_rpc_method_handler(
+                    servicer.OpenLocal,
+                    request_deserializer=paramserve__protos_dot_v1_dot_service__pb2.OpenLocalRequest.FromString,
+                    response_serializer=paramserve__protos_dot_v1_dot_service__pb2.OpenLocalResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -175,6 +192,33 @@ class ParameterServer(object):
             '/paramserve.v1.ParameterServer/ListVariables',
             paramserve__protos_dot_v1_dot_service__pb2.ListVariablesRequest.SerializeToString,
             paramserve__protos_dot_v1_dot_service__pb2.ListVariablesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def OpenLocal(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/paramserve.v1.ParameterServer/OpenLocal',
+            paramserve__protos_dot_v1_dot_service__pb2.OpenLocalRequest.SerializeToString,
+            paramserve__protos_dot_v1_dot_service__pb2.OpenLocalResponse.FromString,
             options,
             channel_credentials,
             insecure,
