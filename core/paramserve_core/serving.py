@@ -9,6 +9,7 @@ Thread rule: a `TaskServer` belongs to whoever made it; `stop` may be called fro
 
 from __future__ import annotations
 
+import importlib.metadata
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -83,7 +84,7 @@ class TaskServer:
             new_master=self._new_master,
         )
         self.server = GrpcServer(
-            self.host,
+            _Front(self.host, options.cluster),
             max_conversations=options.limits.max_sessions,
             max_message_bytes=options.limits.max_message_bytes,
             tls=options.tls,
@@ -141,6 +142,23 @@ class TaskServer:
             log_placement=options.log_placement,
             max_nodes=self._options.limits.max_graph_nodes,
         )
+
+
+class _Front:
+    """A task as callers without a session see it: also what the process knows beside the host."""
+
+    def __init__(self, host: TaskHost, cluster: ClusterSpec | None) -> None:
+        self._host = host
+        self._cluster = cluster
+        self.accept = host.accept
+        self.list_variables = host.list_variables
+
+    def describe(self) -> service_pb2.DescribeResponse:
+        answer = self._host.describe()
+        answer.version = importlib.metadata.version("paramserve")
+        if self._cluster is not None:
+            answer.cluster.CopyFrom(self._cluster.as_cluster_def())
+        return answer
 
 
 def cluster_tasks(cluster: ClusterSpec | None) -> list[tuple[str, str]]:

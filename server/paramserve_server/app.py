@@ -20,7 +20,7 @@ from grpc_reflection.v1alpha import reflection
 
 from paramserve_core.serving import TaskServer
 from paramserve_protos.v1 import service_pb2
-from paramserve_server import logs, metrics
+from paramserve_server import logs, memory, metrics
 from paramserve_server.config import ConfigError, ServerConfig
 from paramserve_server.interceptors import TokenInterceptor
 
@@ -33,6 +33,7 @@ def serve(config: ServerConfig, log_level: str = "info") -> int:
     Raises:
         ConfigError: the options make no sense, or the address or port cannot be had.
     """
+    memory.keep_free_memory()
     options = config.serving()
     token = config.token()
     interceptors = [TokenInterceptor(token)] if token else []
@@ -44,9 +45,9 @@ def serve(config: ServerConfig, log_level: str = "info") -> int:
     checker = _add_services(server)
     stop_metrics = None
     if config.metrics_port is not None:
-        host = config.listen.rpartition(":")[0]
+        host = config.listen.rpartition(":")[0].strip("[]")
         try:
-            stop_metrics = metrics.serve(server.host, host, config.metrics_port)
+            stop_metrics = metrics.serve(server, host, config.metrics_port)
         except OSError as error:
             raise ConfigError(
                 f"--metrics-port {config.metrics_port}: {error.strerror}", 1
@@ -64,6 +65,8 @@ def serve(config: ServerConfig, log_level: str = "info") -> int:
         stop_metrics()
     if not ended:
         _log.warning("steps were cancelled", extra={"after_s": config.grace_s})
+        # One that is deep in a kernel ends when that does; the interpreter would wait for it.
+        os._exit(0)
     return 0
 
 

@@ -6,6 +6,7 @@ Thread rule: immutable.
 from __future__ import annotations
 
 import os
+import ssl
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -106,13 +107,12 @@ class ServerConfig:
             return None
         if self.tls_cert is None or self.tls_key is None:
             raise ConfigError("--tls-cert and --tls-key go together")
-        return ServerTls(
-            key=_read(self.tls_key, "--tls-key"),
-            cert=_read(self.tls_cert, "--tls-cert"),
-            client_ca=None
-            if self.tls_client_ca is None
-            else _read(self.tls_client_ca, "--tls-client-ca"),
-        )
+        key, cert = _read(self.tls_key, "--tls-key"), _read(self.tls_cert, "--tls-cert")
+        client_ca = None
+        if self.tls_client_ca is not None:
+            client_ca = _read(self.tls_client_ca, "--tls-client-ca")
+        _check_certificates(self.tls_cert, self.tls_key, self.tls_client_ca)
+        return ServerTls(key=key, cert=cert, client_ca=client_ca)
 
     def _place(self) -> tuple[ClusterSpec | None, str, int]:
         """The cluster and which task of it this is, from the options or TF_CONFIG."""
@@ -147,6 +147,26 @@ def _read(path: Path, option: str) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise ConfigError(f"{option}: {path} cannot be read: {error.strerror}", 1) from None
+
+
+def _check_certificates(cert: Path, key: Path, client_ca: Path | None) -> None:
+    """Refuses files on which gRPC would fail without saying why."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        # Without a password, an encrypted key would be asked for on the terminal.
+        context.load_cert_chain(cert, key, password="")
+    except (ssl.SSLError, ValueError):
+        raise ConfigError(
+            f"--tls-cert {cert}, --tls-key {key}: not a certificate and its key, in PEM and "
+            "without a password",
+            1,
+        ) from None
+    if client_ca is None:
+        return
+    try:
+        context.load_verify_locations(client_ca)
+    except ssl.SSLError:
+        raise ConfigError(f"--tls-client-ca: {client_ca} holds no certificate in PEM", 1) from None
 
 
 def _check_writable(root: Path) -> None:

@@ -355,7 +355,8 @@ class ServedSession:
 
     def _begin(self, call: service_pb2.Call, message: Message) -> None:
         number = call.id
-        if call.WhichOneof("request") == "close_session":
+        kind = call.WhichOneof("request")
+        if kind == "close_session":
             self._answer(number, reply_message(number, None))
             self._host.remove(self)
             self.end("its client closed it")
@@ -367,16 +368,16 @@ class ServedSession:
             self._answer(number, error_message(number, self._blamed(error)))
             return
         self._calls.running(number, work.cancel)
-        self._host.runtime.submit(lambda: self._run(number, work))
+        self._host.runtime.submit(lambda: self._run(number, str(kind), work))
 
-    def _run(self, number: int, work: Work) -> None:
+    def _run(self, number: int, kind: str, work: Work) -> None:
         statistics = self._host.statistics
         began_at = self._host.runtime.now()
         try:
             try:
                 response, tensors = work.run()
                 answer = reply_message(number, response, tensors)
-                statistics.call_ended(self._host.runtime.now() - began_at)
+                statistics.call_ended(kind, self._host.runtime.now() - began_at)
             except OpError as error:
                 answer = error_message(number, self._blamed(error))
                 statistics.call_failed(error.error_code)

@@ -10,6 +10,7 @@ Thread rule: `GrpcServer` belongs to whoever made it; the service's methods run 
 from __future__ import annotations
 
 import logging
+import socket
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,7 @@ from paramserve_core.transport.frames import MAX_FRAME_BYTES, Assembler, encode
 from paramserve_core.transport.grpc_client import ACCEPTED, SERVICE
 from paramserve_core.transport.interface import Connection, Message, Receiver
 from paramserve_core.transport.outbox import Outbox
+from paramserve_core.transport.traffic import Traffic
 from paramserve_protos.v1 import service_pb2
 
 _SPARE_THREADS: Final = 16
@@ -95,7 +97,8 @@ class GrpcServer:
         interceptors: Sequence[grpc.ServerInterceptor[Any, Any]] = (),
     ) -> None:
         self._tls = tls
-        self._service = _Service(host, max_conversations, max_message_bytes)
+        self.traffic = Traffic()
+        self._service = _Service(host, max_conversations, max_message_bytes, self.traffic)
         self._pool = ThreadPoolExecutor(max_conversations + _SPARE_THREADS, "paramserve-grpc")
         self.grpc_server = grpc.server(
             self._pool, interceptors=list(interceptors), options=_OPTIONS
@@ -119,9 +122,7 @@ class GrpcServer:
                 )
                 port = self.grpc_server.add_secure_port(address, credentials)
         except (RuntimeError, ValueError) as error:
-            raise OSError(f"cannot listen on {address}: {error}") from None
-        if not port:
-            raise OSError(f"cannot listen on {address}")
+            raise OSError(f"cannot listen on {address}: {_reason(address) or error}") from None
         return port
 
     def start(self) -> None:
@@ -136,11 +137,27 @@ class GrpcServer:
         self._pool.shutdown(wait=False)
 
 
+def _reason(address: str) -> str | None:
+    """Why an address cannot be bound, which gRPC does not say; None if it can."""
+    host, _, port = address.rpartition(":")
+    try:
+        found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
+        for family, kind, protocol, _, place in found:
+            with socket.socket(family, kind, protocol) as probe:
+                probe.bind(place)
+    except OSError as error:
+        return error.strerror
+    return None
+
+
 class _Service:
     """The methods of the service."""
 
-    def __init__(self, host: Host, max_conversations: int, max_message_bytes: int) -> None:
+    def __init__(
+        self, host: Host, max_conversations: int, max_message_bytes: int, traffic: Traffic
+    ) -> None:
         self._host = host
+        self._traffic = traffic
         self._max_conversations = max_conversations
         self._max_message_bytes = max_message_bytes
         self._lock = threading.Lock()
@@ -185,7 +202,7 @@ class _Service:
         with self._lock:
             is_full = len(self._streams) >= self._max_conversations
             if not is_full:
-                stream = _Stream(frames, context, self._max_message_bytes)
+                stream = _Stream(frames, context, self._max_message_bytes, self._traffic)
                 self._streams.add(stream)
         if is_full:
             context.abort(
@@ -207,8 +224,13 @@ class _Stream:
     """
 
     def __init__(
-        self, frames: Iterator[bytes], context: grpc.ServicerContext, max_message_bytes: int
+        self,
+        frames: Iterator[bytes],
+        context: grpc.ServicerContext,
+        max_message_bytes: int,
+        traffic: Traffic,
     ) -> None:
+        self._traffic = traffic
         self._frames = frames
         self._context = context
         self._max_message_bytes = max_message_bytes
@@ -235,7 +257,9 @@ class _Stream:
         threading.Thread(
             target=self._read, args=(receiver,), name="paramserve-read", daemon=True
         ).start()
-        yield from self._outbox
+        for frame in self._outbox:
+            self._traffic.sent(len(frame))
+            yield frame
         if self._refusal is not None:
             code = _STATUS_OF[self._refusal.error_code]
             self._context.abort(code, self._refusal.message)
@@ -261,6 +285,7 @@ class _Stream:
     def _receive(self, receiver: Receiver) -> None:
         assembler = Assembler(self._max_message_bytes)
         for frame in self._frames:
+            self._traffic.received(len(frame))
             message = assembler.feed(frame)
             if self._is_closed:
                 return

@@ -1,7 +1,7 @@
 """Processes that end with the one that started them, also when that is killed.
 
-`python -m paramserve_server.cli.child PID COMMAND...` becomes COMMAND, and gets SIGKILL when its
-parent PID ends: Linux's PR_SET_PDEATHSIG, which survives exec.
+`python child.py PID COMMAND...` becomes COMMAND, and gets SIGKILL when its parent PID ends: Linux's
+PR_SET_PDEATHSIG, which survives exec. It imports nothing else of the project, to be quick.
 
 Thread rule: `end_with_parent` is called on the main thread, before others are started.
 """

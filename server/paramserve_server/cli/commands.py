@@ -8,13 +8,16 @@ Thread rule: runs on the main thread.
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import sys
 from collections.abc import Callable
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 
+from paramserve_server.cli.checkpoint import checkpoint_app
 from paramserve_server.cli.outcome import FAILED, UNREACHABLE, WRONG_USE
 
 app = typer.Typer(
@@ -25,9 +28,21 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+app.add_typer(checkpoint_app)
+
+
+class LogLevel(StrEnum):
+    """What `--log-level` takes."""
+
+    debug = "debug"
+    info = "info"
+    warning = "warning"
+    error = "error"
+
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Target = Annotated[str, typer.Argument(help="The server: grpc://host:port.")]
-Timeout = Annotated[float, typer.Option("--timeout", help="How long to wait, in seconds.")]
+Timeout = Annotated[float, typer.Option("--timeout", min=0, help="How long to wait, in seconds.")]
 
 
 def main() -> None:
@@ -50,7 +65,9 @@ def serve(
         list[str] | None, typer.Option(help="job=host:port,... of the whole cluster; repeat.")
     ] = None,
     job: Annotated[str | None, typer.Option(help="This task's job; 'ps' by default.")] = None,
-    task: Annotated[int | None, typer.Option(help="This task's number; 0 by default.")] = None,
+    task: Annotated[
+        int | None, typer.Option(min=0, help="This task's number; 0 by default.")
+    ] = None,
     checkpoint_root: Annotated[
         Path | None,
         typer.Option(help="The folder for checkpoints; by default the whole disk, on loopback."),
@@ -68,33 +85,31 @@ def serve(
         bool, typer.Option("--insecure", help="Listen beyond this machine without any of those.")
     ] = False,
     metrics_port: Annotated[
-        int | None, typer.Option(help="Serve Prometheus metrics on this port.")
+        int | None, typer.Option(min=0, max=65535, help="Serve Prometheus metrics on this port.")
     ] = None,
     grace: Annotated[
-        float, typer.Option(help="On SIGTERM, let steps run for so many seconds.")
+        float, typer.Option(min=0, help="On SIGTERM, let steps run for so many seconds.")
     ] = 10.0,
     session_grace: Annotated[
-        float, typer.Option(help="Keep a session without a connection for so many seconds.")
+        float, typer.Option(min=0, help="Keep a session without a connection for so many seconds.")
     ] = 60.0,
-    max_sessions: Annotated[int, typer.Option(help="Sessions at a time.")] = 1000,
-    max_message_bytes: Annotated[int, typer.Option(help="Bytes of one message.")] = 16 << 30,
-    max_graph_nodes: Annotated[int, typer.Option(help="Nodes in a session's graph.")] = 1_000_000,
+    max_sessions: Annotated[int, typer.Option(min=1, help="Sessions at a time.")] = 1000,
+    max_message_bytes: Annotated[int, typer.Option(min=1, help="Bytes of one message.")] = 16 << 30,
+    max_graph_nodes: Annotated[
+        int, typer.Option(min=1, help="Nodes in a session's graph.")
+    ] = 1_000_000,
     max_variable_bytes: Annotated[
-        int | None, typer.Option(help="Memory of all variables; no limit by default.")
+        int | None, typer.Option(min=0, help="Memory of all variables; no limit by default.")
     ] = None,
-    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
-    end_with: Annotated[
-        int | None, typer.Option(hidden=True, help="End when this parent process ends.")
-    ] = None,
+    log_level: Annotated[LogLevel, typer.Option(help="The least that is logged.")] = LogLevel.info,
 ) -> None:
     """Run one server; prints its target when it is ready."""
+    # Read when gRPC is imported: what it has to say is not for an operator, and is no JSON.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from paramserve_core.task.limits import TaskLimits
     from paramserve_server import app as server_app
-    from paramserve_server.cli.child import end_with_parent
     from paramserve_server.config import ConfigError, ServerConfig
 
-    if end_with is not None:
-        end_with_parent(end_with)
     config = ServerConfig(
         listen=listen,
         cluster=tuple(cluster or ()),
@@ -163,13 +178,14 @@ def status(target: Target, json: Json = False, timeout: Timeout = 10.0) -> None:
 
 
 def _report(show: Callable[[], None]) -> None:
-    from paramserve_core.errors import OpError, UnavailableError
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    from paramserve_core.errors import DeadlineExceededError, OpError, UnavailableError
 
     try:
         show()
     except ValueError as error:
         _fail(str(error), WRONG_USE)
-    except UnavailableError as error:
+    except (UnavailableError, DeadlineExceededError) as error:
         _fail(error.message, UNREACHABLE)
     except OpError as error:
         _fail(error.message, FAILED)

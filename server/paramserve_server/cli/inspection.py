@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
+from paramserve_core.cluster import ClusterSpec
 from paramserve_core.dtypes import as_dtype
 from paramserve_core.shapes import TensorShape
 from paramserve_core.transport.credentials import ClientCredentials
@@ -68,6 +69,7 @@ def status(target: str, timeout_s: float, *, as_json: bool) -> None:
     """Prints who a server is and how it does; raises as `variables` does."""
     answer = _dialer(target).describe(timeout_s)
     fields: dict[str, Any] = {
+        "version": answer.version,
         "task": answer.task.name,
         "address": answer.task.address,
         "incarnation": f"{answer.task.incarnation:016x}",
@@ -75,9 +77,17 @@ def status(target: str, timeout_s: float, *, as_json: bool) -> None:
         "sessions": answer.sessions,
         "variable_bytes": answer.variable_bytes,
         "max_message_bytes": answer.max_message_bytes,
+        "cluster": ClusterSpec(answer.cluster).as_dict(),
     }
     if as_json:
         print(json.dumps(fields, indent=2))
         return
+    jobs: dict[str, Any] = fields.pop("cluster")
+    fields.update({f"job {job}": _addresses(tasks) for job, tasks in jobs.items()})
     for name, value in fields.items():
         print(f"{name:18} {value}")
+
+
+def _addresses(tasks: list[str] | dict[int, str]) -> str:
+    numbered = enumerate(tasks) if isinstance(tasks, list) else tasks.items()
+    return ", ".join(f"{index}: {address}" for index, address in numbered)

@@ -4,11 +4,13 @@ Every child is in a session of its own, so that Ctrl-C reaches the launcher alon
 them in order: workers first, asked before they are forced, servers last. Should the launcher itself
 be killed, the kernel kills the children.
 
-Thread rule: a `Launcher` belongs to the main thread; a thread per pipe copies what children print.
+Thread rule: a `Launcher` belongs to the main thread, which waits for events alone: a server that
+is ready, a child that ended, a signal. Each child has threads that copy what it prints and wait.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -17,30 +19,55 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import IO, Final
+from typing import IO, Final, TypeAlias
 
 from paramserve_core.cluster import ENVIRONMENT_VARIABLE
+from paramserve_core.transport.credentials import CA_VARIABLE, CERT_VARIABLE, KEY_VARIABLE
+from paramserve_server.cli import child
 
-_START_S: Final = 60.0
 _ASK_S: Final = 5.0
+"""How long a child that was asked to end may take."""
+_PRINT_S: Final = 1.0
+"""How long what it started may go on printing."""
+_SCHEME: Final = "grpc://"
 
 
 class LaunchError(Exception):
     """The cluster could not be started; the message says why."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    child: _Child
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    child: _Child
+    code: int
+
+
+_Event: TypeAlias = "_Ready | _Ended | int"
+
+
 class _Child:
-    """One process, and the threads that copy what it prints."""
+    """One process; what it prints appears line by line, with its name before it."""
 
     def __init__(
-        self, name: str, command: Sequence[str], environment: Mapping[str, str], *, is_server: bool
+        self,
+        name: str,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        events: queue.SimpleQueue[_Event],
     ) -> None:
         self.name = name
-        self.is_server = is_server
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "paramserve_server.cli.child", str(os.getpid()), *command],
+            # By its path, and isolated: nothing is imported but what it needs.
+            [sys.executable, "-I", "-S", child.__file__, str(os.getpid()), *command],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -48,26 +75,60 @@ class _Child:
             env=environment,
             start_new_session=True,
         )
+        self._events = events
+        self._copiers = [
+            threading.Thread(target=self._copy, args=streams, daemon=True)
+            for streams in ((self.process.stdout, sys.stdout), (self.process.stderr, sys.stderr))
+        ]
+        for copier in self._copiers:
+            copier.start()
+        threading.Thread(target=self._wait, daemon=True).start()
 
-    def copy_output(self) -> None:
-        """Copies what the child prints, each line with its name before it."""
-        assert self.process.stdout is not None
-        assert self.process.stderr is not None
-        for pipe, sink in ((self.process.stdout, sys.stdout), (self.process.stderr, sys.stderr)):
-            threading.Thread(target=self._copy, args=(pipe, sink), daemon=True).start()
+    def ask_to_end(self) -> None:
+        """SIGTERM, for it and for what it started."""
+        self._signal(signal.SIGTERM)
+
+    def end(self) -> None:
+        """Waits a while for one that was asked to end, then kills it."""
+        try:
+            self.process.wait(_ASK_S)
+        except subprocess.TimeoutExpired:
+            self._signal(signal.SIGKILL)
+            self.process.wait()
+        for copier in self._copiers:
+            copier.join(_PRINT_S)
+
+    def _signal(self, number: int) -> None:
+        if self.process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, number)
 
     def _copy(self, pipe: IO[str], sink: IO[str]) -> None:
         for line in pipe:
-            sink.write(f"[{self.name}] {line}")
-            sink.flush()
+            # When nobody reads on, as behind `| head`, the child must not be held up.
+            with contextlib.suppress(BrokenPipeError):
+                self._print(line.rstrip("\n"), sink)
 
-    def signal(self, number: int) -> None:
-        """Sends a signal to the child and whatever it started."""
-        if self.process.poll() is None:
-            try:
-                os.killpg(self.process.pid, number)
-            except ProcessLookupError:
-                return
+    def _print(self, line: str, sink: IO[str]) -> None:
+        sink.write(f"[{self.name}] {line}\n")
+        sink.flush()
+
+    def _wait(self) -> None:
+        code = self.process.wait()
+        # What it printed last comes before what is said of its end.
+        for copier in self._copiers:
+            copier.join(_PRINT_S)
+        self._events.put(_Ended(self, code))
+
+
+class _Server(_Child):
+    """A server; the line in which it says its target becomes an event."""
+
+    def _print(self, line: str, sink: IO[str]) -> None:
+        if sink is sys.stdout and line.startswith(_SCHEME):
+            self._events.put(_Ready(self, line.removeprefix(_SCHEME)))
+        else:
+            super()._print(line, sink)
 
 
 class Launcher:
@@ -85,26 +146,31 @@ class Launcher:
     ) -> None:
         self._command = command
         self._ps = ps
-        self._workers = workers
+        self._workers_wanted = workers
         self._checkpoint_root = checkpoint_root
-        self._children: list[_Child] = []
-        self._events: queue.SimpleQueue[_Child | int] = queue.SimpleQueue()
+        self._servers: list[_Server] = []
+        self._workers: list[_Child] = []
+        self._events: queue.SimpleQueue[_Event] = queue.SimpleQueue()
 
     def run(self) -> int:
         """Runs the cluster to its end.
 
         Returns:
-            0 when every worker ended well, the code of the first one that did not, or 130 after
-            Ctrl-C.
+            0 when every worker ended well, the code of the first one that did not, or 128 and the
+            number of the signal that ended it.
 
         Raises:
-            LaunchError: a server did not start.
+            LaunchError: a server did not start, or ended early.
         """
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._told)
         try:
-            addresses = [self._start_server(index) for index in range(self._ps)]
-            for index in range(self._workers):
+            for index in range(self._ps):
+                self._start_server(index)
+            addresses = self._addresses()
+            if isinstance(addresses, int):
+                return addresses
+            for index in range(self._workers_wanted):
                 self._start_worker(index, addresses)
             return self._wait()
         finally:
@@ -113,82 +179,76 @@ class Launcher:
     def _told(self, number: int, frame: FrameType | None) -> None:
         self._events.put(number)
 
-    def _start_server(self, index: int) -> str:
-        root = self._checkpoint_root / f"ps{index}"
+    def _start_server(self, index: int) -> None:
         options = {
             "--listen": "127.0.0.1:0",
             "--job": "ps",
             "--task": str(index),
-            "--checkpoint-root": str(root),
+            "--checkpoint-root": str(self._checkpoint_root / f"ps{index}"),
             "--log-level": "warning",
         }
         arguments = [text for pair in options.items() for text in pair]
         command = [sys.executable, "-m", "paramserve_server.cli", "serve", *arguments]
-        child = _Child(f"ps {index}", command, _environment(), is_server=True)
-        self._children.append(child)
-        assert child.process.stdout is not None
-        target = child.process.stdout.readline().strip()
-        if not target.startswith("grpc://"):
-            assert child.process.stderr is not None
-            reason = child.process.stderr.read().strip() or "it printed no target"
-            raise LaunchError(f"server {index} did not start: {reason}")
-        self._watch(child)
-        return target.removeprefix("grpc://")
+        self._servers.append(_Server(f"ps {index}", command, _environment(), self._events))
+
+    def _addresses(self) -> list[str] | int:
+        """Where the servers listen, once all of them do; or the exit code, if told to stop."""
+        found: dict[_Child, str] = {}
+        while len(found) < self._ps:
+            match self._events.get():
+                case _Ready(server, address):
+                    found[server] = address
+                case _Ended(server, code):
+                    raise LaunchError(f"{server.name} did not start; it ended with {_named(code)}")
+                case int(number):
+                    return 128 + number
+        return [found[server] for server in self._servers]
 
     def _start_worker(self, index: int, addresses: Sequence[str]) -> None:
         config = {
             # Nobody connects to a worker; the list says how many there are.
-            "cluster": {"ps": addresses, "worker": ["localhost:0"] * self._workers},
+            "cluster": {"ps": addresses, "worker": ["localhost:0"] * self._workers_wanted},
             "task": {"type": "worker", "index": index},
         }
         environment = _environment(json.dumps(config))
-        child = _Child(f"worker {index}", self._command, environment, is_server=False)
-        self._children.append(child)
-        self._watch(child)
-
-    def _watch(self, child: _Child) -> None:
-        child.copy_output()
-
-        def wait() -> None:
-            child.process.wait()
-            self._events.put(child)
-
-        threading.Thread(target=wait, daemon=True).start()
+        self._workers.append(_Child(f"worker {index}", self._command, environment, self._events))
 
     def _wait(self) -> int:
         """Until the last worker ended, something failed, or somebody said stop."""
-        left = self._workers
+        left = set(self._workers)
         while left:
-            event = self._events.get()
-            if isinstance(event, int):
-                return 128 + event
-            code = event.process.returncode
-            if event.is_server:
-                print(f"paramserve: {event.name} ended with {code}", file=sys.stderr)
-                return 1
-            if code:
-                print(f"paramserve: {event.name} failed with exit code {code}", file=sys.stderr)
-                return code if code > 0 else 128 - code
-            left -= 1
+            match self._events.get():
+                case int(number):
+                    return 128 + number
+                case _Ended(ended, code) if ended in self._servers:
+                    raise LaunchError(f"{ended.name} ended with {_named(code)}")
+                case _Ended(ended, code) if code:
+                    print(f"paramserve: {ended.name} ended with {_named(code)}", file=sys.stderr)
+                    return code if code > 0 else 128 - code
+                case _Ended(ended, _):
+                    left.discard(ended)
         return 0
 
     def _end(self) -> None:
         """Ends what still runs: workers, then servers."""
-        for is_server in (False, True):
-            children = [child for child in self._children if child.is_server is is_server]
-            for child in children:
-                child.signal(signal.SIGTERM)
-            for child in children:
-                try:
-                    child.process.wait(_ASK_S)
-                except subprocess.TimeoutExpired:
-                    child.signal(signal.SIGKILL)
-                    child.process.wait()
+        for children in (self._workers, self._servers):
+            for running in children:
+                running.ask_to_end()
+            for running in children:
+                running.end()
+
+
+def _named(code: int) -> str:
+    return f"exit code {code}" if code >= 0 else signal.Signals(-code).name
 
 
 def _environment(config: str | None = None) -> dict[str, str]:
-    """This process's environment with another TF_CONFIG, or without one."""
-    environment = {k: v for k, v in os.environ.items() if k != ENVIRONMENT_VARIABLE}
+    """This process's environment with another TF_CONFIG, or without one.
+
+    The servers speak plain text on loopback, so what it says of TLS is for other servers.
+    """
+    left_out = {ENVIRONMENT_VARIABLE, CA_VARIABLE, CERT_VARIABLE, KEY_VARIABLE}
+    environment = {k: v for k, v in os.environ.items() if k not in left_out}
     if config is not None:
         # A worker's progress is to be seen as it happens.
         environment.update({ENVIRONMENT_VARIABLE: config, "PYTHONUNBUFFERED": "1"})
