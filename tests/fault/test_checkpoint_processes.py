@@ -1,0 +1,221 @@
+"""Checkpoints of real processes that are killed with signal 9."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from checkpoint_tasks import Task, Tasks, entries_of
+from paramserve._framework.apply import apply_op
+from paramserve._framework.graph import Graph
+from paramserve._framework.scopes import device
+from paramserve._saver.saver import Saver
+from paramserve._saver.state import latest_checkpoint
+from paramserve._session.session import Session
+from paramserve_core import dtypes
+from paramserve_core.cluster import ClusterSpec
+from paramserve_core.errors import DataLossError, OpError
+from paramserve_core.master.connect import RECONNECT_VARIABLE
+from processes import parameter_servers
+
+pytestmark = pytest.mark.slow
+
+# ----- one process that kills itself at a chosen operation on its disk
+
+SAVE = """
+import os, signal, sys
+from pathlib import Path
+from checkpoint_tasks import Task, Tasks, entries_of
+from paramserve_core.checkpoint.disk import LocalDisk
+import numpy as np
+
+class KillingDisk(LocalDisk):
+    left = int(sys.argv[2])
+
+    def step(self):
+        self.left -= 1
+        if self.left < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+def killing(name):
+    def method(self, *arguments):
+        self.step()
+        return getattr(LocalDisk, name)(self, *arguments)
+    return method
+
+for name in ("create", "open", "rename", "remove", "sync_directory", "names"):
+    setattr(KillingDisk, name, killing(name))
+task = Task(Path(sys.argv[1]), disk=KillingDisk())
+values = {"v": np.full(1000, 2.0)}
+task.set(**values)
+Tasks(task).save("model", *entries_of(values))
+print("saved", task.checkpoints._disk.left)
+"""
+
+
+def save_in_process(folder: Path, operations: int) -> subprocess.CompletedProcess[str]:
+    """Saves twos to "model" in a process that ends before so many operations are done."""
+    return subprocess.run(
+        [sys.executable, "-c", SAVE, str(folder), str(operations)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+    )
+
+
+VALUES = {"v": np.full(1000, 1.0)}
+
+
+def saved_ones(folder: Path) -> None:
+    task = Task(folder)
+    task.set(**VALUES)
+    Tasks(task).save("model", *entries_of(VALUES))
+
+
+def restored(folder: Path) -> set[float]:
+    task = Task(folder)
+    Tasks(task).restore("model", *entries_of(VALUES))
+    return set(task.get("v").tolist())
+
+
+def test_process_killed_at_any_operation_leaves_one_whole_checkpoint(tmp_path):
+    (tmp_path / "all").mkdir()
+    saved_ones(tmp_path / "all")
+    whole = save_in_process(tmp_path / "all", 10_000)
+    assert whole.returncode == 0, whole.stderr
+    operations = 10_000 - int(whole.stdout.split()[1])
+    killed = 0
+    for at in range(0, operations, 2):
+        folder = tmp_path / str(at)
+        folder.mkdir()
+        saved_ones(folder)
+        process = save_in_process(folder, at)
+        killed += process.returncode == -signal.SIGKILL
+        found = restored(folder)
+        assert found in ({1.0}, {2.0})
+        # The locks of the dead process are gone, so the next save clears up after it.
+        task = Task(folder)
+        task.set(**VALUES)
+        Tasks(task).save("next", *entries_of(VALUES))
+        assert restored(folder) == found
+        kinds = sorted(name.partition(".")[2][-16:] for name in os.listdir(folder))
+        assert len(kinds) == 5, os.listdir(folder)
+    assert killed == len(range(0, operations, 2))
+
+
+# ----- servers
+
+
+def two_variables(size: int):
+    """A variable on each of two servers, their saver, and what gives them a value."""
+    refs, assigns = [], []
+    value = apply_op("Placeholder", "value", dtype=dtypes.float32, shape=[size])
+    for i in range(2):
+        with device(f"/job:ps/task:{i}"):
+            ref = apply_op("VariableV2", f"v{i}", shape=[size], dtype=dtypes.float32)
+            assigns.append(apply_op("Assign", f"set{i}", ref=ref, value=value).op)
+            refs.append(ref)
+    return refs, value, assigns, Saver(refs)
+
+
+@pytest.fixture
+def servers(tmp_path):
+    with parameter_servers(tmp_path, 2) as processes, Graph().as_default():
+        yield processes
+
+
+def session_on(servers, order=(0, 1)) -> Session:
+    return Session(ClusterSpec({"ps": [servers[i].address for i in order]}))
+
+
+def files_on(server) -> list[str]:
+    return sorted(name for name in os.listdir(server.folder) if name != "stderr.log")
+
+
+def test_killed_servers_come_back_with_what_was_saved(servers):
+    refs, value, assigns, saver = two_variables(1000)
+    with session_on(servers) as session:
+        session.run(assigns, {value: np.arange(1000)})
+        path = saver.save(session, "model", 5)
+        assert latest_checkpoint("", session=session) == path == "model-5"
+    for server in servers:
+        server.restart()
+    with session_on(servers) as session:
+        saver.restore(session, latest_checkpoint("", session=session))
+        for array in session.run(refs):
+            assert (array == np.arange(1000)).all()
+
+
+def test_servers_fetch_from_each_other_what_they_lack(servers):
+    refs, value, assigns, saver = two_variables(50_000)
+    with session_on(servers) as session:
+        session.run(assigns[0], {value: np.arange(50_000)})
+        session.run(assigns[1], {value: -np.arange(50_000)})
+        path = saver.save(session, "model")
+    for server in servers:
+        server.restart()
+    with session_on(servers, order=(1, 0)) as session:
+        saver.restore(session, path)
+        first, second = session.run(refs)
+        assert (first == np.arange(50_000)).all()
+        assert (second == -np.arange(50_000)).all()
+
+
+def test_damage_on_one_server_changes_nothing_on_any(servers):
+    refs, value, assigns, saver = two_variables(1000)
+    with session_on(servers) as session:
+        session.run(assigns, {value: np.arange(1000)})
+        path = saver.save(session, "model")
+        session.run(assigns, {value: np.full(1000, 7)})
+        shard = next(f for f in files_on(servers[1]) if f.endswith(".safetensors"))
+        with (servers[1].folder / shard).open("r+b") as file:
+            file.seek(-1, os.SEEK_END)
+            file.write(b"\x55")
+        with pytest.raises(DataLossError, match=shard) as caught:
+            saver.restore(session, path)
+        assert caught.value.task == "/job:ps/replica:0/task:1"
+        for array in session.run(refs):
+            assert (array == 7).all()
+
+
+def test_server_killed_while_it_writes_leaves_the_last_checkpoint(servers, monkeypatch):
+    monkeypatch.setenv(RECONNECT_VARIABLE, "1")
+    size = 20_000_000
+    refs, value, assigns, saver = two_variables(size)
+    with session_on(servers) as session:
+        session.run(assigns, {value: np.ones(size)})
+        path = saver.save(session, "model", 1)
+        session.run(assigns, {value: np.full(size, 2)})
+        before = [files_on(server) for server in servers]
+        failures = []
+
+        def save() -> None:
+            try:
+                saver.save(session, "model", 2)
+            except OpError as error:
+                failures.append(error)
+
+        thread = threading.Thread(target=save)
+        thread.start()
+        while thread.is_alive() and not any(f.endswith(".tmp") for f in files_on(servers[1])):
+            pass
+        servers[1].kill()
+        thread.join()
+        assert failures
+        assert saver.last_checkpoints == [path]
+    servers[1].close_pipe()
+    servers[1].start()
+    with session_on(servers) as session:
+        assert latest_checkpoint("", session=session) == path
+        saver.restore(session, path)
+        for array in session.run(refs):
+            assert (array == 1).all()
+        saver.save(session, "model", 1)
+        after = [[f for f in files_on(server) if "model-2" in f] for server in servers]
+        assert after == [[], []]
+        assert [len(files_on(server)) for server in servers] == [len(files) for files in before]
