@@ -210,6 +210,7 @@ def test_create_op_refuses_an_input_of_another_graph_or_a_value_for_a_reference(
 # Memory.
 
 
+@pytest.mark.slow
 def test_a_graph_that_nobody_holds_is_collected():
     graph = Graph()
     with graph.as_default():
