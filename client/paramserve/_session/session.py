@@ -43,12 +43,12 @@ _log = logging.getLogger(__name__)
 
 
 class _Step:
-    """Fetches and feeds that were prepared."""
+    """Fetches and feeds, worked out, and the master's plan for them once there is one."""
 
     __slots__ = ("convert", "feeds", "fetches", "pack", "plan")
 
-    def __init__(self, plan: int, fetches: Fetches, feeds: Feeds) -> None:
-        self.plan = plan
+    def __init__(self, fetches: Fetches, feeds: Feeds) -> None:
+        self.plan: int | None = None
         self.fetches = fetches
         self.feeds = feeds
         self.pack = fetches.pack
@@ -166,10 +166,14 @@ class Session:
             key = (key, *[structure_key(fed) for fed in feed_dict])
         step = self._steps.get(key)
         if step is None:
-            step = self._prepared(key, fetches, feed_dict)
+            step = self._remembered(key, self._new_step(fetches, feed_dict or ()))
+        # Before anything is sent.
         values = step.convert(feed_dict.values()) if feed_dict else []
         if options is None and run_metadata is None:
-            return step.pack(self._run(step.plan, values, self._timeout_s))
+            plan = step.plan
+            if plan is None:
+                plan = self._plan_of(step)
+            return step.pack(self._run(plan, values, self._timeout_s))
         return self._run_with_options(step, values, options, run_metadata)
 
     def make_callable(
@@ -192,8 +196,8 @@ class Session:
         if feed_list is not None and not isinstance(feed_list, list | tuple):
             raise TypeError(f"feed_list must be a list or tuple, but got {feed_list!r}")
         self._check_open()
-        step = self._prepare(fetches, feed_list or ())
-        run, plan, pack, convert = self._run, step.plan, step.pack, step.convert
+        step = self._new_step(fetches, feed_list or ())
+        run, plan, pack, convert = self._run, self._plan_of(step), step.pack, step.convert
         count, timeout_s = len(step.feeds), self._timeout_s
 
         def check(values: tuple[Any, ...]) -> None:
@@ -237,7 +241,7 @@ class Session:
             )
         timeout_s = seconds(options.timeout_in_ms) or self._timeout_s
         began_ns = time.time_ns()
-        values = self._run(step.plan, feeds, timeout_s)
+        values = self._run(self._plan_of(step), feeds, timeout_s)
         if run_metadata is not None:
             run_metadata.Clear()
             if options.trace_level != RunOptions.NO_TRACE:
@@ -246,24 +250,26 @@ class Session:
 
     # Preparing.
 
-    def _prepared(self, key: Any, fetches: Any, feed_dict: Mapping[Any, Any] | None) -> _Step:
-        """Prepares a step and remembers it under `key`."""
-        step = self._prepare(fetches, feed_dict or ())
+    def _new_step(self, fetches: Any, feed_keys: Any) -> _Step:
+        if not self._graph.version:
+            raise RuntimeError(
+                "The Session graph is empty. Add operations to the graph before calling run()."
+            )
+        return _Step(Fetches(self._graph, fetches), Feeds(self._graph, feed_keys))
+
+    def _remembered(self, key: Any, step: _Step) -> _Step:
         if len(self._steps) >= _MAX_STEPS:
             self._steps.clear()
         self._steps[key] = step
         return step
 
-    def _prepare(self, fetches: Any, feed_keys: Any) -> _Step:
-        if not self._graph.version:
-            raise RuntimeError(
-                "The Session graph is empty. Add operations to the graph before calling run()."
+    def _plan_of(self, step: _Step) -> int:
+        if step.plan is None:
+            fetches, feeds = step.fetches, step.feeds
+            step.plan = self._plan(
+                fetches.tensor_names, feeds.tensor_names, fetches.operation_names
             )
-        found = Fetches(self._graph, fetches)
-        feeds = Feeds(self._graph, feed_keys)
-        return _Step(
-            self._plan(found.tensor_names, feeds.tensor_names, found.operation_names), found, feeds
-        )
+        return step.plan
 
     def _plan(self, fetches: Sequence[str], feeds: Sequence[str], targets: Sequence[str]) -> int:
         """The master's plan for these names; the master knows the graph when this returns."""

@@ -225,6 +225,10 @@ class FileWriter:
         self.close()
 
 
+SummaryWriter = FileWriter
+"""The older name of `FileWriter`."""
+
+
 def _close_quietly(file: EventFile) -> None:
     """At the end of the program there is nobody to tell."""
     with contextlib.suppress(OSError):

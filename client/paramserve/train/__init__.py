@@ -1,0 +1,28 @@
+"""Training: savers and checkpoints, optimizers, clusters and servers."""
+
+from paramserve._saver.meta_graph import export_meta_graph as export_meta_graph
+from paramserve._saver.saver import Saver as Saver
+from paramserve._saver.saver import import_meta_graph as import_meta_graph
+from paramserve._saver.state import checkpoint_exists as checkpoint_exists
+from paramserve._saver.state import (
+    generate_checkpoint_state_proto as generate_checkpoint_state_proto,
+)
+from paramserve._saver.state import get_checkpoint_mtimes as get_checkpoint_mtimes
+from paramserve._saver.state import get_checkpoint_state as get_checkpoint_state
+from paramserve._saver.state import latest_checkpoint as latest_checkpoint
+from paramserve._saver.state import update_checkpoint_state as update_checkpoint_state
+from paramserve._session.server import Server as Server
+from paramserve._summary.event_file import summary_iterator as summary_iterator
+from paramserve._summary.writer import SummaryWriter as SummaryWriter
+from paramserve._variables.device_setter import (
+    GreedyLoadBalancingStrategy as GreedyLoadBalancingStrategy,
+)
+from paramserve._variables.device_setter import byte_size_load_fn as byte_size_load_fn
+from paramserve._variables.device_setter import replica_device_setter as replica_device_setter
+from paramserve_core.cluster import ClusterSpec as ClusterSpec
+from paramserve_core.cluster import task_from_env as task_from_env
+from paramserve_protos.v1.checkpoint_state_pb2 import CheckpointState as CheckpointState
+from paramserve_protos.v1.cluster_pb2 import ClusterDef as ClusterDef
+from paramserve_protos.v1.cluster_pb2 import JobDef as JobDef
+from paramserve_protos.v1.saver_pb2 import SaverDef as SaverDef
+from paramserve_protos.v1.server_pb2 import ServerDef as ServerDef
