@@ -11,6 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any
 
+import paramserve._ops.operators  # noqa: F401  # gives Tensor what is used here
 from paramserve._framework.tensor import Tensor
 from paramserve._framework.types import TensorLike
 

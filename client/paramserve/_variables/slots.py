@@ -9,6 +9,7 @@ Thread rule: adds to the graph of the variable; see `Graph`.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 from paramserve._framework.types import DTypeLike, ShapeLike, TensorLike
@@ -61,7 +62,7 @@ def create_slot_with_initializer(
     if not sizes.is_fully_defined():
         raise ValueError(f"{primary.op.name}/{name}: the shape of a slot must be known: {sizes}")
     info = primary._get_save_slice_info()
-    options = {}
+    options: dict[str, Any] = {}
     if info is not None and sizes == primary.shape:
         options["partition_info"] = PartitionInfo(info.full_shape, info.var_offset)
 
@@ -107,19 +108,18 @@ def _add_slot(
     dtype: DTypeLike | None = None,
 ) -> Variable:
     graph = primary.graph
-    with graph.as_default():
+    beside = graph.colocate_with(primary.op) if colocate_with_primary else nullcontext()
+    with graph.as_default(), graph.name_scope(None), beside:
         scope = get_variable_scope().name
         prefix = f"{scope}/" if scope else ""
-        place = graph.colocate_with(primary.op) if colocate_with_primary else graph.device(None)
-        with graph.name_scope(None), place if colocate_with_primary else graph.name_scope(None):
-            slot = Variable(
-                initial_value,
-                trainable=False,
-                validate_shape=validate_shape,
-                name=f"{prefix}{primary.op.name}/{name}",
-                dtype=dtype,
-                expected_shape=shape,
-            )
+        slot = Variable(
+            initial_value,
+            trainable=False,
+            validate_shape=validate_shape,
+            name=f"{prefix}{primary.op.name}/{name}",
+            dtype=dtype,
+            expected_shape=shape,
+        )
     info = primary._get_save_slice_info()
     if info is not None and slot.shape == primary.shape:
         own_name = slot.op.name[len(f"{prefix}{primary.op.name}/") :]

@@ -25,10 +25,11 @@ from paramserve._framework.operation import Operation
 from paramserve._framework.tensor import Tensor
 from paramserve._framework.types import DTypeLike, ShapeLike, TensorLike
 from paramserve._ops import array, state
+from paramserve._variables import save_slice
 from paramserve._variables.graph_ops import add_variable_ops, find_variable_ops
 from paramserve._variables.initialized import add_initialized_value
 from paramserve._variables.operators import TensorOperators
-from paramserve._variables.save_slice import SaveSliceInfo, name_below
+from paramserve._variables.save_slice import name_below
 from paramserve_core.dtypes import DType
 from paramserve_core.shapes import TensorShape
 from paramserve_protos.v1.variable_pb2 import VariableDef
@@ -71,7 +72,7 @@ class Variable(TensorOperators):
 
     __array_priority__ = 100  # NumPy leaves `array + variable` to the variable.
 
-    SaveSliceInfo: ClassVar[type[SaveSliceInfo]] = SaveSliceInfo
+    SaveSliceInfo: ClassVar[type[save_slice.SaveSliceInfo]] = save_slice.SaveSliceInfo
 
     def __init__(
         self,
@@ -87,14 +88,14 @@ class Variable(TensorOperators):
         import_scope: str | None = None,
     ) -> None:
         self._initialized_value: Tensor | None = None
-        self._save_slice_info: SaveSliceInfo | None = None
+        self._save_slice_info: save_slice.SaveSliceInfo | None = None
         if variable_def is not None:
             if initial_value is not None:
                 raise ValueError("variable_def and initial_value are mutually exclusive.")
             self._ops = find_variable_ops(variable_def, import_scope)
             self._trainable = variable_def.trainable
             if variable_def.HasField("save_slice_info_def"):
-                self._save_slice_info = SaveSliceInfo.from_proto(
+                self._save_slice_info = save_slice.SaveSliceInfo.from_proto(
                     variable_def.save_slice_info_def, import_scope
                 )
             return
@@ -384,11 +385,11 @@ class Variable(TensorOperators):
 
     # As a part of a partitioned variable.
 
-    def _set_save_slice_info(self, save_slice_info: SaveSliceInfo) -> None:
+    def _set_save_slice_info(self, save_slice_info: save_slice.SaveSliceInfo) -> None:
         """Says which part of a larger tensor this is, before anybody saves it."""
         self._save_slice_info = save_slice_info
 
-    def _get_save_slice_info(self) -> SaveSliceInfo | None:
+    def _get_save_slice_info(self) -> save_slice.SaveSliceInfo | None:
         return self._save_slice_info
 
     # As a tensor.
