@@ -41,8 +41,13 @@ class MemoryDisk:
         self.is_down = False
 
     def make_directory(self, path: Path) -> None:
-        self._names[path] = {}
-        self._durable[path] = {}
+        self._names.setdefault(path, {})
+        self._durable.setdefault(path, {})
+
+    def remove_directory(self, path: Path) -> None:
+        if not self._names.get(path):
+            self._names.pop(path, None)
+            self._durable.pop(path, None)
 
     def restart(self) -> None:
         """The machine comes up again, with what was durable and perhaps more."""

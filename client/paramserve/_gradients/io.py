@@ -13,5 +13,7 @@ for _op in (
     "SaveV2",
     "ShardedFilename",
     "ShardedFilespec",
+    "StaticRegexFullMatch",
+    "StringJoin",
 ):
     NoGradient(_op)

@@ -93,8 +93,7 @@ def merge_v2_checkpoints(
     Args:
         checkpoint_prefixes: `[n]` strings, their paths.
         destination_prefix: scalar string, the path of the one.
-        delete_old_dirs: for TensorFlow, which then deletes their directories; here only the files
-            of the checkpoints are moved.
+        delete_old_dirs: also delete their directories, if these are empty then.
         name: the name of the op.
     """
     result: Operation = apply_op(

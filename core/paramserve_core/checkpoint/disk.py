@@ -125,6 +125,12 @@ class Disk(Protocol):
     def sync_directory(self, directory: Path) -> None:
         """Blocks until the names in a directory are durable."""
 
+    def make_directory(self, path: Path) -> None:
+        """Makes a directory, if there is none, in one that exists."""
+
+    def remove_directory(self, path: Path) -> None:
+        """Deletes a directory, if it is empty."""
+
 
 class _LocalFile:
     """A file descriptor."""
@@ -248,6 +254,15 @@ class LocalDisk:
                 os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+    def make_directory(self, path: Path) -> None:
+        """See `Disk.make_directory`."""
+        path.mkdir(exist_ok=True)
+
+    def remove_directory(self, path: Path) -> None:
+        """See `Disk.remove_directory`."""
+        with contextlib.suppress(OSError):
+            path.rmdir()
 
 
 class _named(contextlib.AbstractContextManager[None]):  # noqa: N801 # reads as a verb

@@ -40,7 +40,6 @@ from paramserve_core.dtypes import DType
 from paramserve_core.errors import (
     DataLossError,
     InvalidArgumentError,
-    NotFoundError,
 )
 from paramserve_core.runtime import Runtime
 
@@ -64,15 +63,17 @@ class GraphFiles:
     def save(self, prefix: str, tensors: Sequence[TakenTensor]) -> None:
         """Writes a checkpoint; blocks until it is durable.
 
+        Its directory is made if there is none: TensorFlow's sharded savers write the parts into
+        one of their own, and merge them.
+
         Raises:
             OpError: it was not written.
         """
         place = self._places.checkpoint(prefix)
-        if not self._disk.is_directory(place.directory):
-            raise NotFoundError(None, None, f"{place.directory}: there is no such directory")
         final = place.bundle_data(0, 1)
         temporary = place.of_save(_new_id(), 0, 1, "data.tmp")
         try:
+            self._disk.make_directory(place.directory)
             written = write_bundle_data(
                 self._disk, self._runtime, temporary, final.name, tensors, _never
             )
@@ -110,8 +111,10 @@ class GraphFiles:
         except OSError as error:
             raise op_error(error) from error
 
-    def merge(self, prefixes: Sequence[str], destination: str) -> None:
+    def merge(self, prefixes: Sequence[str], destination: str, *, delete_directories: bool) -> None:
         """Makes one checkpoint of several that have a part of it each, and moves their data.
+
+        With `delete_directories` the directories that are empty then are deleted.
 
         Raises:
             NotFoundError: one is not on this task's disk.
@@ -142,6 +145,8 @@ class GraphFiles:
             for source in sources:
                 if source != place:
                     self._disk.remove(source.bundle_index)
+                if delete_directories and source.directory != place.directory:
+                    self._disk.remove_directory(source.directory)
         except OSError as error:
             raise op_error(error) from error
         except DataLossError as error:

@@ -7,7 +7,8 @@ Thread rule: see `kernels.registry`.
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,11 +16,17 @@ from numpy.typing import NDArray
 from paramserve_core.checkpoint.graph_files import GraphFiles
 from paramserve_core.checkpoint.shard import TakenTensor
 from paramserve_core.checkpoint.slices import Box
-from paramserve_core.errors import FailedPreconditionError, InvalidArgumentError
+from paramserve_core.errors import (
+    FailedPreconditionError,
+    InvalidArgumentError,
+    UnimplementedError,
+)
 from paramserve_core.kernels.registry import KernelNode, kernel
 from paramserve_core.opdefs.io import parse_shape_and_slice
 
 Array = NDArray[Any]
+
+_PATTERN: Final = re.compile(r"\^?(?P<text>[\w:/ -]*)(?P<rest>\.\*)?\$?", re.ASCII)
 
 
 @kernel("SaveV2", takes_step=True)
@@ -81,7 +88,11 @@ def _merge(node: KernelNode, step: Any, prefixes: Array, destination: Array) -> 
             None, None, f"checkpoint_prefixes has shape {list(prefixes.shape)}, wanted a vector"
         )
     sources = _strings(prefixes, prefixes.size, "checkpoint_prefixes")
-    _files(step).merge(sources, _string(destination, "destination_prefix"))
+    _files(step).merge(
+        sources,
+        _string(destination, "destination_prefix"),
+        delete_directories=node.attrs["delete_old_dirs"],
+    )
 
 
 @kernel("ShardedFilename")
@@ -94,6 +105,40 @@ def _sharded_filename(node: KernelNode, basename: Array, shard: Array, count: Ar
 def _sharded_filespec(node: KernelNode, basename: Array, count: Array) -> Array:
     name = _string(basename, "basename")
     return np.array(f"{name}-?????-of-{int(count):05}".encode(), np.object_)
+
+
+@kernel("StringJoin")
+def _join(node: KernelNode, *inputs: Array) -> Array:
+    separator = node.attrs["separator"].encode()
+    try:
+        parts = np.broadcast_arrays(*inputs)
+    except ValueError:
+        shapes = ", ".join(str(list(array.shape)) for array in inputs)
+        raise InvalidArgumentError(
+            None, None, f"strings of shapes {shapes} cannot be joined; wanted one shape, or scalars"
+        ) from None
+    result = np.empty(parts[0].shape if parts else (), np.object_)
+    columns = [part.reshape(-1).tolist() for part in parts]
+    flat = [separator.join(row) for row in zip(*columns, strict=True)] if parts else [b""]
+    result.reshape(-1)[:] = flat
+    return result
+
+
+@kernel("StaticRegexFullMatch")
+def _full_match(node: KernelNode, texts: Array) -> Array:
+    pattern = node.attrs["pattern"]
+    match = _PATTERN.fullmatch(pattern)
+    if match is None:
+        raise UnimplementedError(
+            None,
+            None,
+            f"the pattern {pattern[:200]!r}: only plain text with '.*' at its end is matched here, "
+            "because a general pattern can keep a server busy for ever",
+        )
+    prefix = match["text"].encode()
+    is_open = match["rest"] is not None
+    found = [t.startswith(prefix) if is_open else t == prefix for t in texts.reshape(-1).tolist()]
+    return np.array(found, np.bool_).reshape(texts.shape)
 
 
 def _files(step: Any) -> GraphFiles:

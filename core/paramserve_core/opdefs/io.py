@@ -4,6 +4,8 @@ A `Saver` of this package asks the session to save and restore, and needs none o
 They are in its graph all the same, so that TensorFlow can run a graph that was exported here, and
 a graph of TensorFlow's can be run here.
 
+Two ops on strings are among them, because TensorFlow's sharded savers compute the paths of parts.
+
 `shape_and_slices` says which part of a tensor is meant: nothing for the whole, else the whole
 shape and per dimension a range or "-": ``"784 200 0,100:-"``.
 
@@ -20,6 +22,7 @@ from paramserve_core.opdefs.registry import (
     bool_attr,
     int_attr,
     register_op,
+    string_attr,
     type_attr,
     type_list_attr,
 )
@@ -94,6 +97,13 @@ def _restored_slice(ctx: ShapeContext) -> Sequence[TensorShape]:
     return [shapes.UNKNOWN if found is None or found.ndim else _part(found.item())]
 
 
+def _joined(ctx: ShapeContext) -> Sequence[TensorShape]:
+    """Scalars go with any shape; the others have one shape."""
+    if any(shape.ndims is None for shape in ctx.input_shapes):
+        return [shapes.UNKNOWN]
+    return [shapes.merge_shapes(ctx, [s for s in ctx.input_shapes if s.ndims] or [shapes.SCALAR])]
+
+
 def _part(text: bytes) -> TensorShape:
     parsed = parse_shape_and_slice(text.decode(errors="replace"))
     return shapes.UNKNOWN if parsed is None else TensorShape(parsed[2])
@@ -148,4 +158,18 @@ register_op(
     inputs="basename: string, num_shards: int32",
     outputs="filename: string",
     shape=shapes.scalar,
+)
+register_op(
+    "StringJoin",
+    inputs="inputs: N * string",
+    outputs="output: string",
+    attrs={"N": int_attr(minimum=0), "separator": string_attr("")},
+    shape=_joined,
+)
+register_op(
+    "StaticRegexFullMatch",
+    inputs="input: string",
+    outputs="output: bool",
+    attrs={"pattern": string_attr()},
+    shape=shapes.unchanged,
 )

@@ -4,13 +4,12 @@ import numpy as np
 import pytest
 from google.protobuf import text_format
 
-from paramserve._framework.apply import apply_op
 from paramserve._framework.collections import GraphKeys
-from paramserve._framework.graph import Graph, get_default_graph
+from paramserve._framework.graph import Graph
 from paramserve._saver.meta_graph import export_meta_graph, read_meta_graph_file
 from paramserve._saver.saver import Saver, import_meta_graph
 from paramserve._session.session import Session
-from paramserve_core import dtypes
+from paramserve._variables.variable import Variable
 from paramserve_protos.v1.meta_graph_pb2 import MetaGraphDef
 
 
@@ -21,11 +20,7 @@ def graph():
 
 
 def variable(name, value):
-    array = np.asarray(value, np.float32)
-    ref = apply_op("VariableV2", name, shape=array.shape, dtype=dtypes.float32)
-    apply_op("Assign", f"{name}/Assign", ref=ref, value=array)
-    get_default_graph().add_to_collection("refs", ref)
-    return ref
+    return Variable(np.asarray(value, np.float32), name=name)
 
 
 def saved(tmp_path, **options):
@@ -43,7 +38,7 @@ def test_graph_is_written_with_a_checkpoint_and_restores_it(tmp_path, scope):
         saver = import_meta_graph(f"{path}.meta", import_scope=scope)
         assert saver.as_saver_def().max_to_keep == 2
         saver.restore(session, path)
-        (ref,) = other.get_collection("refs")
+        (ref,) = other.get_collection(GraphKeys.VARIABLES)
         assert ref.op.name == ("again/v" if scope else "v")
         assert session.run(ref).tolist() == [1.0, 2.0]
         saver.save(session, str(tmp_path / "n"))
@@ -54,7 +49,7 @@ def test_graph_can_be_imported_twice_into_one_scope_name(tmp_path):
     with Graph().as_default() as other, Session() as session:
         for _ in range(2):
             import_meta_graph(f"{path}.meta", import_scope="copy").restore(session, path)
-        names = [ref.op.name for ref in other.get_collection("refs")]
+        names = [v.op.name for v in other.get_collection(GraphKeys.VARIABLES)]
         assert names == ["copy/v", "copy_1/v"]
         assert session.run(names[1] + ":0").tolist() == [1.0, 2.0]
 
@@ -85,9 +80,8 @@ def test_exported_graph_is_read_back(tmp_path, graph, as_text):
         assert other.get_collection("numbers") == [3]
 
 
-def test_graph_without_a_saver_gets_one_for_its_variables(tmp_path, graph):
-    ref = variable("v", [1.0])
-    graph.add_to_collection(GraphKeys.GLOBAL_VARIABLES, ref)
+def test_graph_without_a_saver_gets_one_for_its_variables(tmp_path):
+    variable("v", [1.0])
     message = export_meta_graph()
     with Graph().as_default(), Session() as session:
         saver = import_meta_graph(message)

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from paramserve._framework.apply import apply_op
-from paramserve._framework.collections import GraphKeys
-from paramserve._framework.graph import Graph, get_default_graph
+from paramserve._framework.graph import Graph
 from paramserve._saver.saver import Saver
 from paramserve._saver.state import (
     checkpoint_exists,
@@ -19,8 +18,9 @@ from paramserve._saver.state import (
     update_checkpoint_state,
 )
 from paramserve._session.session import Session
+from paramserve._variables.initialization import initialize_all_variables
 from paramserve._variables.save_slice import SaveSliceInfo
-from paramserve_core import dtypes
+from paramserve._variables.variable import Variable
 from paramserve_core.checkpoint.index import Layout
 from paramserve_core.checkpoint.reader import CheckpointReader
 from paramserve_core.errors import (
@@ -38,51 +38,20 @@ def graph():
         yield made
 
 
-class Part:
-    """A part of a partitioned variable, as far as a saver knows one."""
-
-    def __init__(self, ref, info):
-        self._ref = ref
-        self._save_slice_info = info
-
-    def _as_graph_element(self):
-        return self._ref
+def variable(name, value, *, info=None):
+    """A variable, or a part of a partitioned one."""
+    made = Variable(np.asarray(value), name=name, collections=[] if info else None)
+    if info is not None:
+        made._set_save_slice_info(info)
+    return made
 
 
-@pytest.fixture(autouse=True, scope="module")
-def conversion_of_parts():
-    from paramserve._framework.convert import register_tensor_conversion_function
-
-    def convert(value, dtype=None, name=None, as_ref=False):
-        return value._as_graph_element()
-
-    register_tensor_conversion_function(Part, convert, 1)
-
-
-def variable(name, value, collection=True):
-    """A variable op and what assigns it."""
-    array = np.asarray(value)
-    ref = apply_op(
-        "VariableV2", name, shape=array.shape, dtype=dtypes.as_dtype(array.dtype), shared_name=""
-    )
-    apply_op("Assign", f"{name}/Assign", ref=ref, value=array)
-    if collection:
-        get_default_graph().add_to_collection(GraphKeys.GLOBAL_VARIABLES, ref)
-    return ref
-
-
-def initialize(session):
-    ops = session.graph.get_operations()
-    session.run([op for op in ops if op.type == "Assign" and op.inputs[1].op.type == "Const"])
+def initialize(session, *others):
+    session.run([initialize_all_variables(), *(v.initializer for v in others)])
 
 
 def save(saver, session, path, *args, **options):
     return saver.save(session, str(path), *args, write_meta_graph=False, **options)
-
-
-def set_to(session, ref, value):
-    assign = session.graph.get_operation_by_name(f"{ref.op.name}/Assign")
-    session.run(assign, {assign.inputs[1]: value})
 
 
 def test_saved_variables_come_back(tmp_path):
@@ -139,8 +108,8 @@ def test_several_savers_share_variables(tmp_path):
     with Session() as session:
         initialize(session)
         first, second = save(one, session, tmp_path / "one"), save(both, session, tmp_path / "both")
-        set_to(session, a, [5.0])
-        set_to(session, b, [6.0])
+        a.load([5.0], session)
+        b.load([6.0], session)
         one.restore(session, first)
         assert [session.run(a).tolist(), session.run(b).tolist()] == [[1.0], [6.0]]
         both.restore(session, second)
@@ -151,15 +120,16 @@ def test_several_savers_share_variables(tmp_path):
 def test_partitioned_variable_is_one_tensor(tmp_path, layout):
     full = np.arange(12, dtype=np.float32).reshape(4, 3)
     parts = [
-        Part(
-            variable(f"table/part_{i}", full[low:high], collection=False),
-            SaveSliceInfo("table", (4, 3), (low, 0), (high - low, 3)),
+        variable(
+            f"table/part_{i}",
+            full[low:high],
+            info=SaveSliceInfo("table", (4, 3), (low, 0), (high - low, 3)),
         )
         for i, (low, high) in enumerate([(0, 1), (1, 4)])
     ]
     saver = Saver([*parts], write_version=layout)
     with Session() as session:
-        initialize(session)
+        initialize(session, *parts)
         path = save(saver, session, tmp_path / "m")
     reader = CheckpointReader(path)
     assert reader.get_variable_to_shape_map() == {"table": [4, 3]}
@@ -170,7 +140,7 @@ def test_partitioned_variable_is_one_tensor(tmp_path, layout):
         assert (session.run(whole) == full).all()
     with Session() as session:
         Saver({"table": parts}, name="again").restore(session, path)
-        assert (session.run(parts[1]._ref) == full[1:]).all()
+        assert (session.run(parts[1]) == full[1:]).all()
 
 
 @pytest.mark.parametrize(
@@ -181,21 +151,21 @@ def test_partitioned_variable_is_one_tensor(tmp_path, layout):
         (lambda v: [v, v], ValueError, "At least two variables have the same name: v"),
         (lambda v: {"a": v, "b": v}, ValueError, "restored with two names: b and a"),
         (lambda v: {"a": 3}, TypeError, "Not a variable: 3"),
-        (lambda v: {"a": apply_op("Identity", input=v)}, TypeError, "Not a variable: <"),
+        (lambda v: {"a": apply_op("Identity", input=v.ref())}, TypeError, "Not a variable: <"),
         (lambda v: {3: v}, TypeError, "Name is not a string: 3"),
         (lambda v: [3], TypeError, "Not a variable: 3"),
         (lambda v: 3, TypeError, "must be None, a list or a dict, not int"),
         (lambda v: "v", TypeError, "must be None, a list or a dict, not str"),
         (lambda v: {"a": [v]}, ValueError, "Slices must all be slices"),
         (
-            lambda v: [v, Part(variable("p", [1.0]), SaveSliceInfo("v", (2,), (0,), (1,)))],
+            lambda v: [v, variable("p", [1.0], info=SaveSliceInfo("v", (2,), (0,), (1,)))],
             ValueError,
             "Mixing slices and non-slices with the same name: v",
         ),
         (
             lambda v: {
                 "a": [
-                    Part(variable(f"p{i}", [1.0]), SaveSliceInfo(f"t{i}", (2,), (i,), (1,)))
+                    variable(f"p{i}", [1.0], info=SaveSliceInfo(f"t{i}", (2,), (i,), (1,)))
                     for i in range(2)
                 ]
             },
@@ -227,7 +197,7 @@ def test_v2_writes_what_tensorflow_reads(tmp_path):
     with Session() as session:
         initialize(session)
         path = save(saver, session, tmp_path / "m")
-        set_to(session, v, [2.0])
+        v.load([2.0], session)
         saver.restore(session, path)
         assert session.run(v).tolist() == [1.0]
     assert CheckpointReader(path).index.layout is Layout.TENSORFLOW_V2
@@ -301,8 +271,8 @@ def test_restore_that_fails_changes_no_variable(tmp_path):
     with Session() as session:
         initialize(session)
         path = save(Saver(), session, tmp_path / "m")
-        set_to(session, a, [5.0])
-        set_to(session, b, [6.0])
+        a.load([5.0], session)
+        b.load([6.0], session)
         with pytest.raises(
             NotFoundError, match=r"Key bb not found in checkpoint .*it has 'b'"
         ) as e:
@@ -528,8 +498,8 @@ def test_ops_of_a_saver_save_and_restore(tmp_path, graph):
             initialize(session)
             fed = {definition.filename_tensor_name: np.array(path.encode(), object)}
             assert session.run(definition.save_tensor_name, fed) == path.encode()
-            set_to(session, a, [5.0])
-            set_to(session, b, [[6, 7]])
+            a.load([5.0], session)
+            b.load([[6, 7]], session)
             session.run(definition.restore_op_name, fed)
             assert session.run(a).tolist() == [1.0]
             assert session.run(b).tolist() == [[2, 3]]
@@ -538,22 +508,19 @@ def test_ops_of_a_saver_save_and_restore(tmp_path, graph):
 def test_saver_of_a_definition_manages_the_same_variables(tmp_path):
     full = np.arange(4, dtype=np.float32)
     parts = [
-        Part(
-            variable(f"t{i}", full[2 * i : 2 * i + 2], collection=False),
-            SaveSliceInfo("t", (4,), (2 * i,), (2,)),
-        )
+        variable(f"t{i}", full[2 * i : 2 * i + 2], info=SaveSliceInfo("t", (4,), (2 * i,), (2,)))
         for i in range(2)
     ]
     v = variable("v", [1.0])
     definition = Saver({"w": v, "t": parts}).to_proto()
     saver = Saver.from_proto(definition)
     with Session() as session:
-        initialize(session)
+        initialize(session, *parts)
         path = save(saver, session, tmp_path / "m")
         reader = CheckpointReader(path)
         assert reader.get_variable_to_shape_map() == {"t": [4], "w": [1]}
         assert (reader.get_tensor("t") == full).all()
-        set_to(session, v, [2.0])
+        v.load([2.0], session)
         saver.restore(session, path)
         assert session.run(v).tolist() == [1.0]
 
