@@ -71,6 +71,11 @@ class GrpcDialer:
         """The server: "host:port"."""
         return self._address
 
+    @property
+    def max_message_bytes(self) -> int:
+        """The largest message to accept or to send."""
+        return self._max_message_bytes
+
     def dial(self, receiver: Receiver, timeout_s: float) -> Connection:
         """See `Dialer.dial`."""
         connection = GrpcConnection(
@@ -95,6 +100,17 @@ class GrpcDialer:
         request = service_pb2.ListVariablesRequest()
         answer = self._ask("ListVariables", request, service_pb2.ListVariablesResponse, timeout_s)
         return list(answer.variables)
+
+    def open_local(self, timeout_s: float) -> service_pb2.OpenLocalResponse:
+        """Asks the server how to connect on the same host.
+
+        Raises:
+            UnimplementedError: the server does not offer it.
+            OpError: as `describe` does.
+        """
+        return self._ask(
+            "OpenLocal", service_pb2.OpenLocalRequest(), service_pb2.OpenLocalResponse, timeout_s
+        )
 
     def close(self) -> None:
         """Nothing is kept between connections."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import socket
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -85,6 +85,8 @@ class GrpcServer:
         max_message_bytes: envelope and tensors of one message together.
         tls: certificates; None: plain text.
         interceptors: see each call before the service does.
+        traffic: counts the bytes.
+        offer_local: how a client on this host may connect otherwise; None: it may not.
     """
 
     def __init__(
@@ -95,10 +97,14 @@ class GrpcServer:
         max_message_bytes: int,
         tls: ServerTls | None = None,
         interceptors: Sequence[grpc.ServerInterceptor[Any, Any]] = (),
+        traffic: Traffic | None = None,
+        offer_local: Callable[[], service_pb2.OpenLocalResponse] | None = None,
     ) -> None:
         self._tls = tls
-        self.traffic = Traffic()
-        self._service = _Service(host, max_conversations, max_message_bytes, self.traffic)
+        self.traffic = traffic or Traffic()
+        self._service = _Service(
+            host, max_conversations, max_message_bytes, self.traffic, offer_local
+        )
         self._pool = ThreadPoolExecutor(max_conversations + _SPARE_THREADS, "paramserve-grpc")
         self.grpc_server = grpc.server(
             self._pool, interceptors=list(interceptors), options=_OPTIONS
@@ -154,8 +160,14 @@ class _Service:
     """The methods of the service."""
 
     def __init__(
-        self, host: Host, max_conversations: int, max_message_bytes: int, traffic: Traffic
+        self,
+        host: Host,
+        max_conversations: int,
+        max_message_bytes: int,
+        traffic: Traffic,
+        offer_local: Callable[[], service_pb2.OpenLocalResponse] | None,
     ) -> None:
+        self._offer_local = offer_local
         self._host = host
         self._traffic = traffic
         self._max_conversations = max_conversations
@@ -176,10 +188,14 @@ class _Service:
         )
         # Without (de)serializers, frames are bytes here: see `frames`.
         converse = grpc.stream_stream_rpc_method_handler(self._converse)
-        return grpc.method_handlers_generic_handler(
-            SERVICE,
-            {"Describe": describe, "ListVariables": list_variables, "Converse": converse},
-        )
+        methods = {"Describe": describe, "ListVariables": list_variables, "Converse": converse}
+        if self._offer_local is not None:
+            methods["OpenLocal"] = grpc.unary_unary_rpc_method_handler(
+                self._open_local,
+                request_deserializer=service_pb2.OpenLocalRequest.FromString,
+                response_serializer=service_pb2.OpenLocalResponse.SerializeToString,
+            )
+        return grpc.method_handlers_generic_handler(SERVICE, methods)
 
     def end_all(self) -> None:
         with self._lock:
@@ -197,6 +213,15 @@ class _Service:
     ) -> service_pb2.ListVariablesResponse:
         variables = self._host.list_variables(list(request.containers) or None)
         return service_pb2.ListVariablesResponse(variables=variables)
+
+    def _open_local(
+        self, request: service_pb2.OpenLocalRequest, context: grpc.ServicerContext
+    ) -> service_pb2.OpenLocalResponse:
+        assert self._offer_local is not None
+        try:
+            return self._offer_local()
+        except OpError as error:
+            context.abort(_STATUS_OF[error.error_code], error.message)
 
     def _converse(self, frames: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
         with self._lock:

@@ -152,11 +152,10 @@ class PacketReader:
         while self._descriptors:
             os.close(self._descriptors.popleft())
 
-    def _exactly(self, count: int) -> bytes | memoryview:
+    def _exactly(self, count: int) -> bytes:
         if count <= self._end - self._begin:
-            piece = self._view[self._begin : self._begin + count]
             self._begin += count
-            return piece
+            return bytes(self._view[self._begin - count : self._begin])
         whole = bytearray()
         while len(whole) < count:
             if self._begin == self._end and not self._fetch():
@@ -176,7 +175,7 @@ class PacketReader:
                 whole = len(data) // _DESCRIPTOR_BYTES * _DESCRIPTOR_BYTES
                 self._descriptors.extend(flat.array("i", data[:whole]))
         if flags & socket.MSG_CTRUNC or len(self._descriptors) > 2 * MAX_DESCRIPTORS:
-            raise malformed("more descriptors than there may be")
+            raise malformed("more descriptors than one may send or this process may have")
         self._begin, self._end = 0, count
         return count > 0
 
@@ -184,5 +183,3 @@ class PacketReader:
 def malformed(what: str) -> InvalidArgumentError:
     """The error of a packet that is not as it must be."""
     return InvalidArgumentError(None, None, f"malformed packet on a local connection: {what}")
-
-

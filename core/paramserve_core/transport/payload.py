@@ -73,22 +73,27 @@ class Incoming:
 
     The memory is set aside when the first bytes come, and the system provides it as they are
     written, so announcing much costs a peer nothing that it does not send.
+
+    Attributes:
+        dtype: the type of its elements.
+        shape: its shape.
+        size: its bytes.
     """
 
-    __slots__ = ("_array", "_dtype", "_filled", "_memory", "_shape", "size")
+    __slots__ = ("_array", "_filled", "_memory", "dtype", "shape", "size")
 
     def __init__(self, header: service_pb2.TensorHeader) -> None:
-        self._dtype = _checked_dtype(header.dtype)
-        self._shape = _checked_shape(header.dims)
+        self.dtype = _checked_dtype(header.dtype)
+        self.shape = _checked_shape(header.dims)
         self.size = header.payload_bytes
-        count = math.prod(self._shape)
-        if self._dtype is dtypes.string:
+        count = math.prod(self.shape)
+        if self.dtype is dtypes.string:
             if self.size < count * _LENGTH.itemsize:
                 raise _malformed(f"{count} strings in {self.size} bytes")
-        elif count * self._dtype.size != self.size:
+        elif count * self.dtype.size != self.size:
             raise _malformed(
-                f"{self._dtype.name} of shape {list(self._shape)} has "
-                f"{count * self._dtype.size} bytes, the header says {self.size}"
+                f"{self.dtype.name} of shape {list(self.shape)} has "
+                f"{count * self.dtype.size} bytes, the header says {self.size}"
             )
         self._filled = 0
         self._array: Array | None = None
@@ -101,9 +106,9 @@ class Incoming:
             ResourceExhaustedError: there is no memory for the tensor.
         """
         count = min(len(piece), self.size - self._filled)
-        if count == self.size and count and self._dtype is not dtypes.string:
+        if count == self.size and count and self.dtype is not dtypes.string:
             # All of it at once, as with most small ones; two calls, where `_set_aside` takes five.
-            whole: Array = np.ndarray(self._shape, self._dtype.as_numpy_dtype, piece)
+            whole: Array = np.ndarray(self.shape, self.dtype.as_numpy_dtype, piece)
             self._array = whole.copy()
         elif count:
             memory = self._set_aside() if self._memory is None else self._memory
@@ -112,10 +117,10 @@ class Incoming:
         return count
 
     def _set_aside(self) -> Array:
-        if self._dtype is dtypes.string:
+        if self.dtype is dtypes.string:
             self._memory = _empty((self.size,), np.uint8)
         else:
-            self._array = _empty(self._shape, self._dtype.as_numpy_dtype)
+            self._array = _empty(self.shape, self.dtype.as_numpy_dtype)
             self._memory = self._array.reshape(-1).view(np.uint8)
         return self._memory
 
@@ -132,12 +137,12 @@ class Incoming:
         """
         if self._array is None and self._memory is None:
             self._set_aside()  # It has no bytes.
-        if self._dtype is dtypes.string:
+        if self.dtype is dtypes.string:
             assert self._memory is not None
-            return _unpack_strings(self._memory, self._shape)
+            return _unpack_strings(self._memory, self.shape)
         array = self._array
         assert array is not None
-        if self._dtype is dtypes.bool:
+        if self.dtype is dtypes.bool:
             # Any byte but 0 and 1 would be a bool that NumPy does not expect.
             np.not_equal(array.view(np.uint8), 0, out=array)
         return array.byteswap() if _SWAPS else array

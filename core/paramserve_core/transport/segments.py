@@ -58,15 +58,18 @@ class Segment:
         fd: its descriptor, closed with the object.
         size: bytes, a multiple of the page size.
         mapping: its memory.
+        start: the address of its memory.
+        process: the process that made it.
 
     Raises:
         ResourceExhaustedError: there is no such memory.
     """
 
-    __slots__ = ("__weakref__", "fd", "id", "mapping", "size", "start")
+    __slots__ = ("__weakref__", "fd", "id", "mapping", "process", "size", "start")
 
     def __init__(self, size_bytes: int) -> None:
         self.id = next(_numbers)
+        self.process = os.getpid()
         self.size = max(_PAGE, -(-size_bytes // _PAGE) * _PAGE)
         try:
             self.fd = os.memfd_create("paramserve", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
@@ -176,8 +179,17 @@ class SegmentPool:
 
     def give_back(self, segment: Segment) -> None:
         """Nobody uses the segment any more."""
+        if segment.process != os.getpid():
+            return  # It is the parent's.
         self._returned.append(segment)
         self._settle()
+
+    def forget(self) -> None:
+        """Leaves all segments to the parent process; called in a child after a fork."""
+        self._lock = threading.Lock()
+        self._alive = weakref.WeakSet()
+        self._idle = []
+        self._returned = deque()
 
     def _settle(self) -> None:
         """Sorts in what was given back, unless somebody else is about to: whoever has the lock."""
@@ -207,6 +219,8 @@ class SegmentPool:
 
 POOL: Final = SegmentPool()
 """The segments of this process."""
+
+os.register_at_fork(after_in_child=POOL.forget)
 
 
 def locate(array: Array) -> tuple[Block, int] | None:

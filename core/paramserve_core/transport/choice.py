@@ -1,0 +1,80 @@
+"""Which transport to use: `PARAMSERVE_TRANSPORT`.
+
+| value | a server on this host | any other |
+|---|---|---|
+| `auto` (the default) | shared memory, or gRPC where that is impossible | gRPC |
+| `shm` | shared memory, or an error | an error |
+| `grpc` | gRPC | gRPC |
+
+A server offers shared memory unless the value is `grpc`.
+
+Thread rule: pure functions.
+"""
+
+from __future__ import annotations
+
+import enum
+import os
+import sys
+from collections.abc import Mapping
+from typing import Final
+
+from paramserve_core.errors import InvalidArgumentError, UnimplementedError
+from paramserve_core.transport.credentials import ClientCredentials
+from paramserve_core.transport.grpc_client import GrpcDialer
+from paramserve_core.transport.interface import Dialer
+
+TRANSPORT_VARIABLE: Final = "PARAMSERVE_TRANSPORT"
+HAS_LOCAL: Final = sys.platform == "linux"
+
+
+class Transport(enum.Enum):
+    """What may carry a conversation."""
+
+    AUTO = "auto"
+    SHM = "shm"
+    GRPC = "grpc"
+
+
+def transport_from_env(environ: Mapping[str, str] | None = None) -> Transport:
+    """What the environment says.
+
+    Raises:
+        InvalidArgumentError: the value is none of those.
+    """
+    value = (os.environ if environ is None else environ).get(TRANSPORT_VARIABLE, "auto")
+    try:
+        return Transport(value)
+    except ValueError:
+        raise InvalidArgumentError(
+            None, None, f"{TRANSPORT_VARIABLE} is 'auto', 'shm' or 'grpc', not {value!r}"
+        ) from None
+
+
+def dialer(
+    address: str, credentials: ClientCredentials | None = None, transport: Transport | None = None
+) -> Dialer:
+    """A dialer to a server.
+
+    Args:
+        address: "host:port".
+        credentials: what to show, and whether to use TLS.
+        transport: what to use; None: as the environment says.
+
+    Raises:
+        InvalidArgumentError: the environment says something else than it may.
+        UnimplementedError: shared memory is demanded, and this system has none.
+    """
+    transport = transport_from_env() if transport is None else transport
+    grpc = GrpcDialer(address, credentials)
+    if transport is Transport.GRPC or (transport is Transport.AUTO and not HAS_LOCAL):
+        return grpc
+    if not HAS_LOCAL:
+        raise UnimplementedError(
+            None, None, f"{TRANSPORT_VARIABLE}=shm: shared memory works on Linux only"
+        )
+    from paramserve_core.transport.local_dialer import LocalDialer, is_loopback
+
+    if transport is Transport.AUTO and not is_loopback(address):
+        return grpc
+    return LocalDialer(grpc, falls_back=transport is Transport.AUTO)
