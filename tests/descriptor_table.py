@@ -19,7 +19,7 @@ Table = dict[str, dict[str, str]]
 GOLDEN = Path(__file__).parent / "unit" / "protos" / "tensorflow_messages.json"
 PROTO_FOLDER = Path(__file__).parents[1] / "protos" / "paramserve_protos" / "v1"
 # Files whose messages are our own: TensorFlow has nothing to say about them.
-OWN_FILES = {"service"}
+OWN_FILES = {"service", "checkpoint_service", "local_transport"}
 
 _Field = descriptor_pb2.FieldDescriptorProto
 _TENSORFLOW_MODULES = [

@@ -41,7 +41,7 @@ def in_process(folder: Path) -> Iterator[Mode]:
 @contextmanager
 def on_one_server(folder: Path) -> Iterator[Mode]:
     with server(folder / "server") as process:
-        yield Mode(lambda: ps.Session(process.target), folder / "server", 1)
+        yield Mode(lambda: ps.Session(process.target), folder / "server", 0)
 
 
 @contextmanager
