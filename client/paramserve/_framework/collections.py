@@ -3,12 +3,14 @@
 A variable puts itself into `GraphKeys.VARIABLES`, and a saver looks there. The names are
 TensorFlow's, because they are written into MetaGraphDefs.
 
-Thread rule: each method holds the lock it was given; a list handed out by `ref` is not guarded.
+Thread rule: each method holds the graph's lock; a list that `get_collection_ref` hands out is not
+guarded.
 """
 
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from threading import RLock
 from typing import Any, ClassVar
@@ -48,44 +50,70 @@ class GraphKeys:
     WHILE_CONTEXT: ClassVar[str] = "while_context"
 
 
-class Collections:
-    """The collections of one graph, in the order in which they came into being."""
+class GraphCollections(ABC):
+    """The collections of one graph, in the order in which they came into being.
 
-    def __init__(self, lock: RLock) -> None:
-        self._lock = lock
-        self._lists: dict[Any, list[Any]] = {}
+    `Graph` is the only subclass.
+    """
 
-    def add(self, name: Any, value: Any) -> None:
-        """Appends `value` to the collection `name`, creating it if need be."""
+    def __init__(self) -> None:
+        self._lock = RLock()
+        self._collections: dict[Any, list[Any]] = {}
+
+    @abstractmethod
+    def _check_not_finalized(self) -> None:
+        """Raises RuntimeError when nothing may be added any more."""
+
+    def add_to_collection(self, name: Any, value: Any) -> None:
+        """Appends `value` to the collection `name`, creating it if need be.
+
+        Raises:
+            RuntimeError: the graph is finalized.
+        """
+        self._check_not_finalized()
         with self._lock:
-            self._lists.setdefault(name, []).append(value)
+            self._collections.setdefault(name, []).append(value)
 
-    def add_to_all(self, names: Any, value: Any) -> None:
-        """Appends `value` once to each of the collections; a string is one name."""
+    def add_to_collections(self, names: Any, value: Any) -> None:
+        """Appends `value` once to each of the collections; a string is one name.
+
+        Raises:
+            RuntimeError: the graph is finalized.
+        """
         unique: Iterable[Any] = (names,) if isinstance(names, str) else dict.fromkeys(names)
         for name in unique:
-            self.add(name, value)
+            self.add_to_collection(name, value)
 
-    def get(self, name: Any, scope: str | None) -> list[Any]:
-        """A copy of the collection, only items whose `name` matches `scope` if that is given."""
+    def get_collection(self, name: Any, scope: str | None = None) -> list[Any]:
+        """A copy of a collection.
+
+        Args:
+            name: the collection.
+            scope: a regular expression that the beginning of an item's name must match.
+        """
         with self._lock:
-            values = list(self._lists.get(name, ()))
+            values = list(self._collections.get(name, ()))
         if scope is None:
             return values
         pattern = re.compile(scope)
         return [value for value in values if hasattr(value, "name") and pattern.match(value.name)]
 
-    def ref(self, name: Any) -> list[Any]:
-        """The collection's own list, created empty if need be."""
+    def get_collection_ref(self, name: Any) -> list[Any]:
+        """The collection's own list, made if there is none."""
         with self._lock:
-            return self._lists.setdefault(name, [])
+            return self._collections.setdefault(name, [])
 
-    def keys(self) -> list[Any]:
+    def get_all_collection_keys(self) -> list[Any]:
         """The names of all collections that have a string name."""
         with self._lock:
-            return [name for name in self._lists if isinstance(name, str)]
+            return [name for name in self._collections if isinstance(name, str)]
 
-    def clear(self, name: Any) -> None:
-        """Removes the collection."""
+    def clear_collection(self, name: Any) -> None:
+        """Removes a collection.
+
+        Raises:
+            RuntimeError: the graph is finalized.
+        """
+        self._check_not_finalized()
         with self._lock:
-            self._lists.pop(name, None)
+            self._collections.pop(name, None)

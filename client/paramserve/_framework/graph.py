@@ -1,8 +1,8 @@
 """The graph that a program builds before anything runs.
 
 What a `with` block sets (name scope, device, control dependencies, colocation, container) is kept
-per thread, so that two threads may build parts of one graph side by side; that half of the class
-is `GraphScopes`.
+per thread, so that two threads may build parts of one graph side by side. Those blocks are in
+`GraphScopes`, the collections in `GraphCollections`; what is here holds the operations.
 
 Thread rule: `_lock` guards operations, names and collections; every public method may be called
 from any thread. An operation that is in the graph stays there.
@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from paramserve._framework import creation_site
-from paramserve._framework.collections import Collections
+from paramserve._framework.collections import GraphCollections
 from paramserve._framework.default_stack import DefaultStack
 from paramserve._framework.element_names import find_element
 from paramserve._framework.graph_scopes import GraphScopes
@@ -38,19 +38,21 @@ _PRODUCER: Final = 21
 _NO_ATTRS: Final[Mapping[str, attr_value_pb2.AttrValue]] = MappingProxyType({})
 
 
-class Graph(GraphScopes):
+class Graph(GraphScopes, GraphCollections):
     """Operations and the tensors between them, and the collections that a program keeps.
 
-    A new graph is empty. Operations are added to the default graph, which `as_default` sets for
-    a block; every thread has one of its own.
+    A new graph is empty. Operations are added to the default graph, which `as_default` sets for a
+    block of the calling thread.
     """
 
     def __init__(self) -> None:
-        super().__init__()
-        self._lock = threading.RLock()
+        GraphScopes.__init__(self)
+        GraphCollections.__init__(self)
         self._operations: dict[str, Operation] = {}
+        # Other threads read it without the lock, so it counts only what is there to stay.
+        self._version = 0
+        self._all_or_nothing_depth = 0
         self._names = NameTable()
-        self._collections = Collections(self._lock)
         self._seed: int | None = None
         self._is_finalized = False
         self._unfeedable: set[Tensor] = set()
@@ -64,8 +66,8 @@ class Graph(GraphScopes):
 
     @property
     def version(self) -> int:
-        """A number that grows with every operation."""
-        return len(self._operations)
+        """The number of operations; it only ever grows."""
+        return self._version
 
     @property
     def seed(self) -> int | None:
@@ -98,6 +100,9 @@ class Graph(GraphScopes):
         Args:
             from_version: only operations added after the graph had that `version`.
             add_shapes: with what is known of the shapes, in an attribute `_output_shapes`.
+
+        Returns:
+            The message; the graph had the version `from_version` plus its number of nodes.
 
         Raises:
             ValueError: it would be larger than a message can be.
@@ -207,51 +212,7 @@ class Graph(GraphScopes):
         op = tensor_or_op.op if isinstance(tensor_or_op, Tensor) else tensor_or_op
         return op not in self._unfetchable
 
-    # Collections.
-
-    def add_to_collection(self, name: Any, value: Any) -> None:
-        """Appends `value` to the collection `name`.
-
-        Raises:
-            RuntimeError: the graph is finalized.
-        """
-        self._check_not_finalized()
-        self._collections.add(name, value)
-
-    def add_to_collections(self, names: Any, value: Any) -> None:
-        """Appends `value` once to each of the collections.
-
-        Raises:
-            RuntimeError: the graph is finalized.
-        """
-        self._check_not_finalized()
-        self._collections.add_to_all(names, value)
-
-    def get_collection(self, name: Any, scope: str | None = None) -> list[Any]:
-        """A copy of a collection.
-
-        Args:
-            name: the collection.
-            scope: a regular expression that the beginning of an item's name must match.
-        """
-        return self._collections.get(name, scope)
-
-    def get_collection_ref(self, name: Any) -> list[Any]:
-        """The collection's own list, made if there is none."""
-        return self._collections.ref(name)
-
-    def get_all_collection_keys(self) -> list[Any]:
-        """The names of all collections."""
-        return self._collections.keys()
-
-    def clear_collection(self, name: Any) -> None:
-        """Removes a collection.
-
-        Raises:
-            RuntimeError: the graph is finalized.
-        """
-        self._check_not_finalized()
-        self._collections.clear(name)
+    # Adding operations.
 
     def unique_name(self, name: str, mark_as_used: bool = True) -> str:
         """`name` in the current scope, with a number behind it if it is taken.
@@ -263,8 +224,6 @@ class Graph(GraphScopes):
         scope = self._stacks.name_scope
         with self._lock:
             return self._names.unique(f"{scope}/{name}" if scope else name, mark_as_used)
-
-    # Adding operations.
 
     def create_op(
         self,
@@ -399,6 +358,8 @@ class Graph(GraphScopes):
     def _insert(self, op: Operation) -> None:
         self._names.reserve(op.name)
         self._operations[op.name] = op
+        if not self._all_or_nothing_depth:
+            self._version = len(self._operations)
         for tensor in op.inputs:
             tensor._consumers.append(op)
         for block in self._stacks.controls:
@@ -409,15 +370,23 @@ class Graph(GraphScopes):
         """Holds the graph for a block; an exception removes the operations that it added."""
         with self._lock:
             count = len(self._operations)
+            self._all_or_nothing_depth += 1
             try:
                 yield
             except BaseException:
                 while len(self._operations) > count:
-                    name, op = self._operations.popitem()
-                    self._names.release(name)
-                    for tensor in set(op.inputs):
-                        tensor._consumers[:] = [c for c in tensor._consumers if c is not op]
+                    self._remove_newest()
                 raise
+            finally:
+                self._all_or_nothing_depth -= 1
+                if not self._all_or_nothing_depth:
+                    self._version = len(self._operations)
+
+    def _remove_newest(self) -> None:
+        name, op = self._operations.popitem()
+        self._names.release(name)
+        for tensor in set(op.inputs):
+            tensor._consumers[:] = [c for c in tensor._consumers if c is not op]
 
     def _check_inputs(
         self, definition: OpDef, attrs: Mapping[str, Any], inputs: Sequence[Tensor]
@@ -457,7 +426,12 @@ _global_graph: Graph | None = None
 
 
 def get_default_graph() -> Graph:
-    """The graph that operations of this thread are added to."""
+    """The graph that operations of this thread are added to.
+
+    Outside of all `with graph.as_default()` blocks it is one graph for the whole process. (In
+    TensorFlow every thread has one of its own there, which a session of another thread's graph
+    then does not know.)
+    """
     global _global_graph
     graph = _default_graphs.get()
     if graph is not None:

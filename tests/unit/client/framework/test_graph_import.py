@@ -265,6 +265,24 @@ def test_a_failure_halfway_takes_back_what_was_added(graph):
     assert convert_to_tensor(1.0, name="x").op.name == "x"
 
 
+def test_an_import_is_one_step_for_whoever_watches_the_graph_grow(graph):
+    versions = []
+
+    def watch(op):
+        versions.append(graph.version)
+        if op.name == "import_1/y":
+            raise RuntimeError("in the middle")
+
+    message = parse(PLACEHOLDER + float_node("y", "x"))
+    with graph.device(watch):
+        import_graph_def(message)
+        assert graph.version == 2
+        with pytest.raises(RuntimeError, match="in the middle"):
+            import_graph_def(message)
+    assert versions == [0, 0, 2, 2]
+    assert graph.version == 2
+
+
 def test_a_name_that_is_taken_is_refused(graph):
     convert_to_tensor(1.0, name="x")
     with pytest.raises(ValueError, match="Duplicate node name in graph: 'x'"):
