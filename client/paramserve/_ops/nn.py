@@ -393,7 +393,8 @@ def batch_normalization(
         shift = -(factor * mean)
         if offset is not None:
             shift += offset
-        return convert_to_tensor(x, name="x") * factor + shift
+        x = convert_to_tensor(x, name="x")
+        return add(multiply(x, factor), shift)
 
 
 # The largest.
