@@ -131,17 +131,12 @@ def _initial(y: Tensor, grad_y: TensorLike | None, index: int) -> Gradient:
             raise TypeError(f"{y.name} is of type {dtype.name}, which has no gradients")
         with y.graph.colocate_with(y.op):
             return fill(shape(y), constant(1, dtype), name=name)
-    if isinstance(grad_y, IndexedSlices):
-        found, result = grad_y.dtype.base_dtype, grad_y
-    else:
-        as_tensor = convert_to_tensor(
-            grad_y, None if hasattr(grad_y, "dtype") else dtype, name=name
-        )
-        found, result = as_tensor.dtype.base_dtype, as_tensor
-    if _kind(found) != _kind(dtype):
+    wanted = None if hasattr(grad_y, "dtype") else dtype
+    result = convert_to_tensor_or_indexed_slices(grad_y, wanted, name=name)
+    if _kind(result.dtype.base_dtype) != _kind(dtype):
         raise TypeError(
-            f"Gradient type {found.name} generated for tensor {y.name} with type {dtype.name}: "
-            "both must be real, or both complex"
+            f"Gradient type {result.dtype.name} generated for tensor {y.name} with type "
+            f"{dtype.name}: both must be real, or both complex"
         )
     return result
 
