@@ -117,7 +117,7 @@ def import_meta_graph_def(
     clear_devices: bool = False,
     import_scope: str | None = None,
     input_map: Mapping[str, Any] | None = None,
-) -> None:
+) -> str:
     """Adds the nodes and collections of a message to the default graph, all of them or none.
 
     Args:
@@ -125,6 +125,9 @@ def import_meta_graph_def(
         clear_devices: forget where its nodes are placed.
         import_scope: a scope for the names of the nodes.
         input_map: see `import_graph_def`.
+
+    Returns:
+        The scope that the nodes are in, without a "/" at its end: `import_scope`, made unique.
 
     Raises:
         NotFoundError: an op that is not known here.
@@ -154,6 +157,7 @@ def import_meta_graph_def(
         for name, items in collections.items():
             for item in items:
                 graph.add_to_collection(name, item)
+    return scope
 
 
 def _unique_scope(graph: Graph, import_scope: str | None) -> str:

@@ -81,10 +81,7 @@ def import_definition(
     message = meta_graph_or_file
     if not isinstance(message, MetaGraphDef):
         message = read_meta_graph_file(message)
-    scope = ""
-    if import_scope:
-        scope = get_default_graph().unique_name(import_scope, mark_as_used=False)
-    import_meta_graph_def(
+    scope = import_meta_graph_def(
         message, clear_devices=clear_devices, import_scope=import_scope, input_map=input_map
     )
     if not message.HasField("saver_def"):

@@ -89,8 +89,8 @@ def test_devices_are_left_out_where_that_is_asked_for(graph):
 def test_a_graph_is_imported_into_a_scope(graph):
     message = create_meta_graph_def(graph)
     with Graph().as_default() as copy:
-        for _ in range(2):
-            import_meta_graph_def(message, import_scope="scope")
+        scopes = [import_meta_graph_def(message, import_scope="scope") for _ in range(2)]
+    assert scopes == ["scope", "scope_1"]
     assert [t.name for t in copy.get_collection("tensors")] == ["scope/x:0", "scope_1/x:0"]
 
 
