@@ -162,8 +162,8 @@ def byte_size_load_fn(op: Operation) -> int:
     """
     if op.type not in STANDARD_PS_OPS:
         raise ValueError(f"{op.name}: the load of a {op.type} op is not known, only of variables")
-    shape: TensorShape = op.get_attr("shape")
-    dtype: DType = op.get_attr("dtype")
+    shape: TensorShape = op.attrs["shape"]
+    dtype: DType = op.attrs["dtype"]
     count = shape.num_elements()
     if count is None or not dtype.size:
         raise ValueError(f"{op.name}: a {dtype.name} variable of shape {shape} has no known size")

@@ -169,18 +169,19 @@ def find_variable_ops(message: VariableDef, import_scope: str | None = None) -> 
         return graph.as_graph_element(f"{import_scope}/{name}" if import_scope else name)
 
     ref, initializer = find(message.variable_name), find(message.initializer_name)
+    snapshot = find(message.snapshot_name)
     if not isinstance(ref, Tensor) or not ref.dtype.is_ref:
         raise ValueError(f"{message.variable_name!r} is no variable in this graph but {ref!r}")
     if not isinstance(initializer, Operation) or len(initializer.inputs) != 2:
         raise ValueError(
-            f"{message.variable_name}: the initializer {message.initializer_name!r} is no "
-            f"assignment but {initializer!r}"
+            f"{ref.name}: the initializer {message.initializer_name!r} is no assignment but "
+            f"{initializer!r}"
         )
     # Graphs of the oldest programs do not name the initial value.
-    initial = message.initial_value_name
-    return VariableOps(
-        ref,
-        initializer,
-        find(message.snapshot_name),
-        find(initial) if initial else initializer.inputs[1],
-    )
+    initial_value = initializer.inputs[1]
+    if message.initial_value_name:
+        initial_value = find(message.initial_value_name)
+    for tensor in (snapshot, initial_value):
+        if not isinstance(tensor, Tensor):
+            raise ValueError(f"{ref.name}: its value and initial value are tensors, not {tensor!r}")
+    return VariableOps(ref, initializer, snapshot, initial_value)

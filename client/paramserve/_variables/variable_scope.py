@@ -198,6 +198,8 @@ class VariableScope:
         """
         if not isinstance(name, str):
             raise TypeError(f"the name of a variable is a string, got {name!r}")
+        if not name or name.endswith("/"):
+            raise ValueError(f"{name!r} is no name for a variable in scope {self._name!r}")
         partitioner = partitioner or self._partitioner
         if partitioner is not None and not callable(partitioner):
             raise ValueError(f"Partitioner must be callable, but received: {partitioner!r}")

@@ -123,7 +123,7 @@ def plans(draw):
 
 
 @pytest.mark.slow
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(plan=plans())
 def test_variables_on_several_tasks_initialise_from_each_other_in_one_step(new_cluster, plan):
     sources, places, first, order = plan
