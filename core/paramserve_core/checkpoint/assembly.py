@@ -92,10 +92,15 @@ class Value:
         self._key = key
         self._tensor: StoredTensor = index.tensors[key]
         self._box = box
-        try:
-            self._array: Array = np.empty(box.shape, self._tensor.dtype.as_numpy_dtype)
-        except ValueError as error:
-            raise MemoryError(f"{key}: {error}") from None
+        # A checkpoint may claim any shape. An array of numbers takes no memory before they arrive;
+        # one of strings does, so it is made when all of them are there.
+        self._array: Array = np.empty((), np.object_)
+        if self._tensor.dtype is not dtypes.string:
+            try:
+                self._array = np.empty(box.shape, self._tensor.dtype.as_numpy_dtype)
+            except ValueError as error:
+                raise MemoryError(f"{key}: {error}") from None
+        self._decoded_parts: list[tuple[Box, Array]] = []
         self._last_steps: list[Callable[[], None]] = []
         self.pieces: list[Piece] = list(self._plan())
 
@@ -110,10 +115,15 @@ class Value:
         Raises:
             DataLossError: what is stored is no value of the tensor's type.
         """
+        is_text = self._tensor.dtype is dtypes.string
         for step in self._last_steps:
             step()
         self._last_steps.clear()
-        if self._tensor.dtype is not dtypes.string:
+        if is_text:
+            self._array = np.empty(self._box.shape, np.object_)
+            for box, values in self._decoded_parts:
+                self._array[box.within(self._box)] = values
+        else:
             fix_byte_order(self._array)
             try:
                 check_values(self._array)
@@ -172,7 +182,11 @@ class Value:
                 values = self._decode(part, aside)
             except MalformedError as error:
                 raise self._damaged(part, 0, part.nbytes, str(error)) from None
-            self._array[common.within(self._box)] = values[common.within(part.box)]
+            found = values[common.within(part.box)]
+            if self._tensor.dtype is dtypes.string:
+                self._decoded_parts.append((common, found))
+            else:
+                self._array[common.within(self._box)] = found
 
         self._last_steps.append(decode)
         yield from self._all_chunks(part, aside)

@@ -33,7 +33,7 @@ from paramserve_protos.v1 import checkpoint_service_pb2 as messages
 FORMAT_VERSION: Final = 1
 CHUNK_BYTES: Final = 4 << 20
 """Bytes of a tensor under one checksum."""
-MAX_INDEX_BYTES: Final = 1 << 30
+MAX_INDEX_BYTES: Final = 1 << 28
 
 _START: Final = b'{\n "metadata": '
 _NO_CHECKSUM: Final = "00000000"

@@ -22,7 +22,7 @@ from paramserve_core.checkpoint.json_fields import MalformedError, parse_object
 from paramserve_core.checkpoint.stored import SAFETENSORS_TYPES
 
 LENGTH_BYTES: Final = 8
-MAX_HEADER_BYTES: Final = 1 << 30
+MAX_HEADER_BYTES: Final = 1 << 28
 _METADATA: Final = "__metadata__"
 _ALIGNMENT: Final = 64
 _ITEM_BYTES: Final = {name: dtype.size for name, dtype in SAFETENSORS_TYPES.items()} | {

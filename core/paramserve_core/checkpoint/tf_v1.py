@@ -38,6 +38,7 @@ from paramserve_protos.v1 import checkpoint_service_pb2 as messages
 from paramserve_protos.v1 import saved_tensor_slice_pb2
 
 _MAX_TABLE_FILES: Final = 99_999
+_MOST_PER_BYTE: Final = 16
 
 
 def is_table(disk: Disk, path: Path) -> bool:
@@ -105,7 +106,9 @@ def decode_record(
     if data.name != key:
         raise MalformedError(f"the record is of {data.name!r:.100}")
     try:
-        array = to_ndarray(_with_shape(data.data, dtype, shape))
+        # No element takes less than a byte of the record, whatever its shape claims.
+        limit = _MOST_PER_BYTE * len(record[1])
+        array = to_ndarray(_with_shape(data.data, dtype, shape), limit)
     except ValueError as error:
         raise MalformedError(str(error)) from None
     return array

@@ -63,12 +63,12 @@ def parse_shape_and_slice(text: str) -> tuple[list[int], list[int], list[int]] |
 def format_shape_and_slice(
     shape: Sequence[int], begin: Sequence[int], length: Sequence[int]
 ) -> str:
-    """An element of `shape_and_slices`; see `parse_shape_and_slice`."""
+    """An element of `shape_and_slices`; see `parse_shape_and_slice`. A scalar has no parts."""
     ranges = [
         "-" if extent == full else f"{start},{extent}"
         for full, start, extent in zip(shape, begin, length, strict=True)
     ]
-    return " ".join(map(str, shape)) + " " + ":".join(ranges)
+    return " ".join([*map(str, shape), ":".join(ranges)]) if ranges else ""
 
 
 def _saved(ctx: ShapeContext) -> Sequence[TensorShape]:
