@@ -49,6 +49,7 @@ from paramserve_core.transport.interface import Connection, Message, Receiver
 from paramserve_protos.v1 import config_pb2, service_pb2
 
 _MAX_SESSION_ID: Final = 64
+_ATTACH_S: Final = 10.0
 
 _log = logging.getLogger(__name__)
 
@@ -282,7 +283,8 @@ class ServedSession:
         self._lock = threading.Lock()
         self._connection: Connection | None = None
         self._is_ended = False
-        self._waiting = self._wait_for_client()
+        # Also where a lost client is not waited for, a new one must have the time to be attached.
+        self._waiting = self._wait_for_client(at_least_s=_ATTACH_S)
 
     def attach(self, connection: Connection) -> None:
         """From now on answers go to `connection`; an older one is closed."""
@@ -300,8 +302,9 @@ class ServedSession:
             self._connection = None
             self._waiting = self._wait_for_client()
 
-    def _wait_for_client(self) -> Timer:
-        return self._host.runtime.call_later(self._host.limits.session_grace_s, self._give_up)
+    def _wait_for_client(self, at_least_s: float = 0.0) -> Timer:
+        grace_s = max(at_least_s, self._host.limits.session_grace_s)
+        return self._host.runtime.call_later(grace_s, self._give_up)
 
     def _give_up(self) -> None:
         with self._lock:
