@@ -1,6 +1,9 @@
 """Training: savers and checkpoints, optimizers, clusters and servers."""
 
 from paramserve._saver.meta_graph import export_meta_graph as export_meta_graph
+from paramserve._saver.reading import NewCheckpointReader as NewCheckpointReader
+from paramserve._saver.reading import list_variables as list_variables
+from paramserve._saver.reading import load_variable as load_variable
 from paramserve._saver.saver import Saver as Saver
 from paramserve._saver.saver import import_meta_graph as import_meta_graph
 from paramserve._saver.state import checkpoint_exists as checkpoint_exists
