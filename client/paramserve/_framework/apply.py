@@ -46,9 +46,9 @@ def apply_op(op_type: str, name: str | None = None, **arguments: Any) -> Any:
     with graph.as_default(), graph.name_scope(name or op_type) as scope:
         builder = _Builder(definition, arguments)
         op = graph.add_operation(definition, builder.attrs, builder.inputs, scope)
-    outputs = op.values()
-    if not outputs:
+    if not definition.outputs:
         return op
+    outputs = op.values()
     if len(definition.outputs) == 1 and not definition.outputs[0].is_list:
         return outputs[0]
     if len(definition.outputs) == 1:

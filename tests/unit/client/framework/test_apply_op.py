@@ -35,6 +35,10 @@ def test_the_answer_has_the_form_of_the_ops_outputs():
     assert (loss.shape, backprop.shape) == (TensorShape([1]), TensorShape([1, 2]))
 
 
+def test_an_empty_list_of_outputs_is_a_list():
+    assert apply_op("Unpack", value=np.zeros([0, 2]), num=0) == []
+
+
 def test_values_become_constants_in_the_scope_of_the_op(graph):
     total = apply_op("Add", "total", x=1.0, y=[2.0, 3.0])
     assert [op.name for op in graph.get_operations()] == ["total/x", "total/y", "total"]
