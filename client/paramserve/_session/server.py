@@ -67,7 +67,7 @@ class Server:
         from paramserve_core.serving import ServingOptions, TaskServer
 
         self._definition = _server_def(
-            server_or_cluster_def, job_name, task_index, protocol, checked_config(config)
+            server_or_cluster_def, job_name, task_index, protocol, config
         )
         cluster = ClusterSpec(self._definition.cluster)
         job, index = self._definition.job_name, self._definition.task_index
@@ -165,7 +165,7 @@ def _server_def(
     job_name: str | None,
     task_index: int | None,
     protocol: str | None,
-    config: ConfigProto,
+    config: ConfigProto | None,
 ) -> ServerDef:
     """The definition, with what was left out filled in."""
     definition = ServerDef()
@@ -192,7 +192,8 @@ def _server_def(
     definition.protocol = protocol or definition.protocol or _PROTOCOL
     if definition.protocol != _PROTOCOL:
         raise ValueError(f"the protocol is {_PROTOCOL!r}, not {definition.protocol!r}")
-    definition.default_session_config.MergeFrom(config)
+    if config is not None:
+        definition.default_session_config.MergeFrom(checked_config(config))
     return definition
 
 
