@@ -67,6 +67,11 @@ def is_registered(op_type: str) -> bool:
     return op_type in _GRADIENTS
 
 
+def has_gradient_function(op_type: str) -> bool:
+    """Whether the op type has a gradient function."""
+    return _GRADIENTS.get(op_type) is not None
+
+
 def get_gradient_function(op: Operation) -> GradientFunction | None:
     """The gradient function of an operation; None where nothing flows back through it.
 
