@@ -8,9 +8,10 @@ TensorFlow (0.8 to 1.x), so that a program moves here by changing its import:
 - `ps.nn`: layers and losses; `ps.summary`: values for TensorBoard; `ps.errors`: what is raised.
 """
 
-from typing import TYPE_CHECKING
+import typing as _typing
 
 from paramserve import errors as errors
+from paramserve import nn as nn
 from paramserve import summary as summary
 from paramserve import train as train
 from paramserve._framework.collections import GraphKeys as GraphKeys
@@ -45,6 +46,8 @@ from paramserve._framework.seeds import get_seed as get_seed
 from paramserve._framework.seeds import set_random_seed as set_random_seed
 from paramserve._framework.shape_inference import RegisterShape as RegisterShape
 from paramserve._framework.tensor import Tensor as Tensor
+from paramserve._gradients.walk import AggregationMethod as AggregationMethod
+from paramserve._gradients.walk import gradients as gradients
 from paramserve._ops import operators as _operators  # noqa: F401 # puts them into Tensor
 from paramserve._ops.arrangement import diag as diag
 from paramserve._ops.arrangement import diag_part as diag_part
@@ -420,7 +423,7 @@ from paramserve_protos.v1.tensor_pb2 import TensorProto as TensorProto
 from paramserve_protos.v1.tensor_shape_pb2 import TensorShapeProto as TensorShapeProto
 from paramserve_protos.v1.variable_pb2 import VariableDef as VariableDef
 
-if TYPE_CHECKING:
+if _typing.TYPE_CHECKING:
     __version__: str
 else:
 
