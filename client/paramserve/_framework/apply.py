@@ -212,8 +212,6 @@ class _Builder:
                 f"Expected {dtype.name} passed to parameter '{arg.name}' of op '{op}', got "
                 f"{value!r} of type '{type(value).__name__}' instead. {error}"
             ) from None
-        if dtype is not None and tensor.dtype.base_dtype is not dtype.base_dtype:
-            raise self._mismatch(arg, tensor.dtype.base_dtype, dtype)
         if arg.is_ref:
             self._check_ref(arg, tensor)
         return tensor

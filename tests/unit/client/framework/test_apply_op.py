@@ -113,6 +113,37 @@ def test_a_list_of_types_follows_from_the_tensors():
             TypeError,
             "requires that input 'ref' be a mutable tensor",
         ),
+        (
+            lambda: apply_op("Assert", condition=True, data=[1], T=["int32", "float32"]),
+            ValueError,
+            "'data' of 'Assert' has 1 tensors, its types are 2",
+        ),
+        (
+            lambda: apply_op("Pack", values=[convert_to_tensor(1.0), "a"]),
+            TypeError,
+            "must all be convertible to one type",
+        ),
+        (
+            lambda: apply_op("RefMerge", inputs=[1.0, 2.0]),
+            TypeError,
+            "requires that input 'inputs' be a mutable tensor",
+        ),
+        (
+            lambda: apply_op("DynamicStitch", indices=[[0], [1]], data=[[1.0]]),
+            ValueError,
+            "length 1 must match length 2 of the others",
+        ),
+        (lambda: apply_op("Add", x=1.0, y=None), ValueError, "None is no value for a tensor"),
+        (
+            lambda: apply_op("LogicalNot", x=convert_to_tensor(1.0)),
+            TypeError,
+            "has type float32 that does not match expected type of bool",
+        ),
+        (
+            lambda: apply_op("Neg", x=convert_to_tensor(1.0), T="int32"),
+            TypeError,
+            "has type float32 that does not match the attribute T=int32",
+        ),
         (lambda: apply_op("MatMul", a=[[1.0]], b=[[1.0], [1.0]]), ValueError, "MatMul"),
         (lambda: apply_op("Split", split_dim=0, value=[1], num_split=0), ValueError, "at least 1"),
     ],

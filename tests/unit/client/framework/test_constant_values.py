@@ -73,6 +73,23 @@ def test_one_known_size_of_a_shape_is_known():
     assert constant_value(tail).tolist() == [3, 4]
 
 
+def test_what_a_slice_of_a_shape_leaves_open_is_not_known():
+    shape = shape_of(placeholder([None, 3]))
+    assert constant_value(element(shape_of(placeholder(None)), 0)) is None
+    begin = placeholder([1], "int32")
+    unknown = apply_op("StridedSlice", input=shape, begin=begin, end=[2], strides=[1])
+    assert constant_value(unknown) is None
+    assert constant_value_as_shape(unknown).ndims is None
+    column = apply_op("StridedSlice", input=shape, begin=[0], end=[0], strides=[1], new_axis_mask=1)
+    assert constant_value(column) is None
+
+
+def test_a_size_that_its_type_cannot_hold_is_not_known():
+    assert constant_value(shape_of(placeholder([2**40]))) is None
+    wide = apply_op("Shape", input=placeholder([2**40]), out_type=int64)
+    assert constant_value(wide).tolist() == [2**40]
+
+
 def test_small_pure_ops_on_known_values_are_computed():
     total = apply_op("Mul", x=apply_op("Add", x=[1, 2], y=3), y=[[2], [10]])
     assert constant_value(total).tolist() == [[8, 10], [40, 50]]

@@ -100,6 +100,8 @@ def test_known_shapes_are_tensors():
         convert_to_tensor(Dimension(None))
     with pytest.raises(TypeError, match="becomes int32 or int64, not float32"):
         convert_to_tensor(TensorShape([2]), float32)
+    with pytest.raises(TypeError, match="becomes int32 or int64, not float32"):
+        convert_to_tensor(Dimension(2), float32)
 
 
 def test_indexed_slices_stay_what_they_are_where_that_is_allowed():

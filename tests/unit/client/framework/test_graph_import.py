@@ -164,6 +164,15 @@ def test_a_node_goes_where_what_it_is_placed_with_goes(graph):
     assert [op.device for op in graph.get_operations()] == ["/job:ps/device:CPU:0"] * 2
 
 
+def test_a_node_that_is_placed_with_a_node_of_no_place_keeps_its_own(graph):
+    message = parse(
+        'node { name: "b" op: "NoOp" } node { name: "a" op: "NoOp" device: "/cpu:0" '
+        'attr { key: "_class" value { list { s: "loc:@b" } } } }'
+    )
+    import_graph_def(message, name="")
+    assert [op.device for op in graph.get_operations()] == ["", "/device:CPU:0"]
+
+
 def test_blocks_around_apply_to_what_is_imported(graph):
     first = apply_op("NoOp", "first")
     with control_dependencies([first]):

@@ -191,6 +191,19 @@ def test_a_collection_of_damaged_messages_adds_nothing(graph):
         assert copy.get_operations() == []
 
 
+def test_an_object_of_what_is_not_there_adds_nothing(graph):
+    def missing(proto):
+        raise KeyError("the variable 'gone' is not in the graph")
+
+    register_proto_function("things", VariableDef, Thing.to_proto, missing)
+    graph.add_to_collection("things", Thing("gone"))
+    message = create_meta_graph_def(graph)
+    with Graph().as_default() as copy:
+        with pytest.raises(ValueError, match="'things': the variable 'gone' is not in the graph"):
+            import_meta_graph_def(message)
+        assert copy.get_operations() == []
+
+
 def test_a_collection_of_an_unknown_kind_is_passed_over(graph, caplog):
     message = create_meta_graph_def(graph)
     message.collection_def["any"].any_list.value.add()

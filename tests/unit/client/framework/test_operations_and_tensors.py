@@ -128,6 +128,11 @@ def test_a_tensor_without_a_static_length_is_not_iterable(graph, shape):
         iter(placeholder(shape))
 
 
+def test_iterating_gives_the_rows_of_a_tensor(graph):
+    rows = list(placeholder([2, 3]))
+    assert [row.shape for row in rows] == [TensorShape([3])] * 2
+
+
 def test_an_operator_is_defined_once():
     class Probe(Tensor):
         pass
@@ -142,6 +147,9 @@ def test_indexed_slices_are_seen_through_their_rows(graph):
     assert (slices.values, slices.indices, slices.dense_shape) == (rows, indices, None)
     assert (slices.name, slices.op, slices.dtype) == ("rows:0", rows.op, dtypes.float32)
     assert (slices.graph, slices.device) == (graph, "")
+    assert (-slices).values.op.inputs == (rows,)
+    assert (-slices).indices is indices
+    assert repr(slices).startswith("<paramserve.IndexedSlices values=<paramserve.Tensor 'rows:0'")
 
 
 # Running in a session.
@@ -163,8 +171,13 @@ def test_eval_and_run_use_the_session_given_or_the_default_one(graph, split):
         assert split[0].op.run() is None
     with pytest.raises(ValueError, match="no default session is registered"):
         split[0].eval()
-    with pytest.raises(ValueError, match="different from the session's graph"):
+    with pytest.raises(ValueError, match="cannot use the given session for eval"):
         split[0].eval(session=FakeSession(Graph()))
+    with (
+        default_sessions.entered(FakeSession(Graph())),
+        pytest.raises(ValueError, match="cannot use the default session for run"),
+    ):
+        split[0].op.run()
 
 
 # Creating operations without an op function.
