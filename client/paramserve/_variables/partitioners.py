@@ -87,12 +87,13 @@ def min_max_variable_partitioner(
     min_slice_size: int = 256 << 10,
     bytes_per_string_element: int = 16,
 ) -> Partitioner:
-    """Cuts a variable into as many parts as leave each at least a number of bytes.
+    """Cuts a variable into parts of about a number of bytes, but not into too many.
 
     Args:
         max_partitions: the most parts.
         axis: the dimension to cut.
-        min_slice_size: bytes that a part should have at least.
+        min_slice_size: bytes of a part; what remains of the variable counts as one more part, so
+            that parts may be a little smaller.
         bytes_per_string_element: what to count for an element of a string variable.
 
     Raises:
@@ -107,7 +108,7 @@ def min_max_variable_partitioner(
     def partitioner(*, shape: TensorShape, dtype: DType) -> Sequence[int]:
         length = _length(shape, axis)
         total_bytes = _elements(shape) * (dtype.size or bytes_per_string_element)
-        return _cut(shape, axis, min(length, max_partitions, total_bytes // min_slice_size))
+        return _cut(shape, axis, min(length, max_partitions, -(-total_bytes // min_slice_size)))
 
     return partitioner
 
