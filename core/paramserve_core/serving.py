@@ -14,7 +14,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from paramserve_core.checkpoint.task_side import TaskCheckpoints
 from paramserve_core.cluster import ClusterSpec, task_name
@@ -26,10 +26,14 @@ from paramserve_core.master.tasks import LocalTask, RemoteTask
 from paramserve_core.runtime import ThreadRuntime
 from paramserve_core.task.host import TaskHost
 from paramserve_core.task.limits import TaskLimits
+from paramserve_core.transport.choice import Transport, dialer, shared_memory
 from paramserve_core.transport.credentials import ClientCredentials
-from paramserve_core.transport.grpc_client import GrpcDialer
 from paramserve_core.transport.grpc_service import GrpcServer, ServerTls
+from paramserve_core.transport.traffic import Traffic
 from paramserve_protos.v1 import config_pb2, service_pb2
+
+if TYPE_CHECKING:
+    from paramserve_core.transport.local_listener import LocalListener
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +50,7 @@ class ServingOptions:
         tls: certificates; None: plain text.
         interceptors: see each call first.
         credentials: what it shows the other tasks.
+        transport: how clients may connect; None: as the environment says.
     """
 
     listen: str = "127.0.0.1:0"
@@ -57,6 +62,7 @@ class ServingOptions:
     tls: ServerTls | None = None
     interceptors: Sequence[Any] = ()
     credentials: ClientCredentials = field(default_factory=ClientCredentials)
+    transport: Transport | None = None
 
 
 class TaskServer:
@@ -70,7 +76,8 @@ class TaskServer:
         self._options = options
         self.name = task_name(options.job, options.index)
         self._runtime = ThreadRuntime()
-        self._store = VariableStore(StoreBudget(options.limits.max_variable_bytes))
+        memory = shared_memory(options.transport)
+        self._store = VariableStore(StoreBudget(options.limits.max_variable_bytes), memory)
         self._checkpoints = TaskCheckpoints(
             self._store, self.name, options.checkpoint_root, self._runtime
         )
@@ -83,20 +90,31 @@ class TaskServer:
             checkpoints=self._checkpoints,
             new_master=self._new_master,
         )
+        traffic = Traffic()
+        self._local = None if memory is None else self._listen_locally(traffic)
         self.server = GrpcServer(
             _Front(self.host, options.cluster),
             max_conversations=options.limits.max_sessions,
             max_message_bytes=options.limits.max_message_bytes,
             tls=options.tls,
             interceptors=options.interceptors,
+            traffic=traffic,
+            offer_local=None if self._local is None else self._local.offer,
         )
-        port = self.server.listen(options.listen)
+        try:
+            port = self.server.listen(options.listen)
+        except OSError:
+            if self._local is not None:
+                self._local.stop()
+            raise
         host = options.listen.rpartition(":")[0]
         self.address = f"{host}:{port}"
         self._task.address = self.address
 
     def start(self) -> None:
         """Serves, on threads of its own."""
+        if self._local is not None:
+            self._local.start()
         self.server.start()
 
     def stop(self, grace_s: float) -> bool:
@@ -111,8 +129,20 @@ class TaskServer:
         ended = self.host.drain(grace_s)
         self.host.close()
         self.server.stop(1.0)
+        if self._local is not None:
+            self._local.stop()
         self._runtime.close()
         return ended
+
+    def _listen_locally(self, traffic: Traffic) -> LocalListener:
+        from paramserve_core.transport.local_listener import LocalListener
+
+        return LocalListener(
+            self.host,
+            max_conversations=self._options.limits.max_sessions,
+            max_message_bytes=self._options.limits.max_message_bytes,
+            traffic=traffic,
+        )
 
     def _new_master(self, config: config_pb2.ConfigProto) -> LocalMaster:
         session_id = secrets.token_hex(16)
@@ -183,7 +213,7 @@ def remote_task(
     """A task elsewhere, for a master here; connects when it is first used."""
     conversation = Conversation(
         name,
-        GrpcDialer(address, credentials),
+        dialer(address, credentials),
         runtime,
         session_id=session_id,
         kind=service_pb2.SESSION_KIND_TASK,

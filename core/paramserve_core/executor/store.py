@@ -25,10 +25,10 @@ import sys
 import threading
 from collections.abc import Iterable, Sequence
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from paramserve_core.dtypes import DType
 from paramserve_core.errors import (
@@ -63,6 +63,32 @@ def read_only(array: Array) -> Array:
     view = array.view()
     view.flags.writeable = False
     return view
+
+
+class Memory(Protocol):
+    """Where the buffers of variables lie."""
+
+    def allocate(self, shape: Sequence[int], dtype: DTypeLike) -> Array:
+        """An array with arbitrary contents, which nobody else holds.
+
+        Raises:
+            MemoryError: there is no such memory.
+        """
+
+    def has(self, array: Array) -> bool:
+        """Whether an array lies where it would be if it had been allocated here."""
+
+
+class OrdinaryMemory:
+    """The memory of the process."""
+
+    def allocate(self, shape: Sequence[int], dtype: DTypeLike) -> Array:
+        """See `Memory.allocate`."""
+        return np.empty(shape, dtype)
+
+    def has(self, array: Array) -> bool:
+        """See `Memory.has`."""
+        return array.flags.owndata
 
 
 class StoreBudget:
@@ -102,13 +128,20 @@ class StoreBudget:
 class Variable(_Holder):
     """One named tensor: it exists from the first step that names it, has a value once assigned."""
 
-    __slots__ = ("_budget", "_lock", "_serial", "container", "dtype", "name", "shape")
+    __slots__ = ("_budget", "_lock", "_memory", "_serial", "container", "dtype", "name", "shape")
 
     def __init__(
-        self, name: str, container: str, dtype: DType, shape: TensorShape, budget: StoreBudget
+        self,
+        name: str,
+        container: str,
+        dtype: DType,
+        shape: TensorShape,
+        budget: StoreBudget,
+        memory: Memory,
     ) -> None:
         super().__init__(None)
         self._budget = budget
+        self._memory = memory
         self._lock = threading.Lock()
         self._serial = next(_serials)
         self.name = name
@@ -178,7 +211,7 @@ class Variable(_Holder):
                 f"{self.name}: a value of shape {list(value.shape)} for a variable of shape "
                 f"{self.shape}; use assign(..., validate_shape=False) to change the shape",
             )
-        adopt = adopt and value.flags.owndata and value.flags.writeable
+        adopt = adopt and value.flags.writeable and self._memory.has(value)
         with self._lock:
             old = self._array
             self._budget.change(value.nbytes - (0 if old is None else old.nbytes), self.name)
@@ -188,7 +221,7 @@ class Variable(_Holder):
             elif self._can_write_in_place(value.shape):
                 np.copyto(self._value(), value)
             else:
-                self._array = np.array(value, order="C")
+                self._array = self._copy(value)
             return read_only(self._value()) if lease else None
 
     def discard(self) -> None:
@@ -204,6 +237,11 @@ class Variable(_Holder):
             and self._array.shape == shape
             and self._references() <= _UNSHARED
         )
+
+    def _copy(self, value: Array) -> Array:
+        array = self._memory.allocate(value.shape, value.dtype)
+        np.copyto(array, value)
+        return array
 
     def _value(self) -> Array:
         if self._array is None:
@@ -286,7 +324,7 @@ class Update:
         del value
         if variable._references() <= _UNSHARED:
             return variable._value()
-        return variable._value().copy()
+        return variable._copy(variable._value())
 
     def _release(self) -> None:
         self._arrays = ()
@@ -335,10 +373,16 @@ def _in_order(variables: Iterable[Variable]) -> list[Variable]:
 
 
 class VariableStore:
-    """All variables of one task (or one in-process session), by container and name."""
+    """All variables of one task (or one in-process session), by container and name.
 
-    def __init__(self, budget: StoreBudget | None = None) -> None:
+    Args:
+        budget: counts their bytes.
+        memory: where their buffers lie.
+    """
+
+    def __init__(self, budget: StoreBudget | None = None, memory: Memory | None = None) -> None:
         self.budget = budget or StoreBudget()
+        self.memory = memory or OrdinaryMemory()
         self._lock = threading.Lock()
         self._containers: dict[str, dict[str, Variable]] = {}
 
@@ -355,7 +399,7 @@ class VariableStore:
             with self._lock:
                 variables = self._containers.setdefault(container, {})
                 variable = variables.setdefault(
-                    name, Variable(name, container, dtype, shape, self.budget)
+                    name, Variable(name, container, dtype, shape, self.budget, self.memory)
                 )
         if variable.dtype != dtype or not variable.shape.is_compatible_with(shape):
             raise InvalidArgumentError(

@@ -156,13 +156,13 @@ def _own_name(cluster: ClusterSpec) -> str:
 
 def _remote_master(address: str, config: config_pb2.ConfigProto | None) -> Master:
     from paramserve_core.master.remote import RemoteMaster
+    from paramserve_core.transport.choice import dialer
     from paramserve_core.transport.credentials import ClientCredentials
-    from paramserve_core.transport.grpc_client import GrpcDialer
 
     runtime = ThreadRuntime()
     conversation = Conversation(
         f"the server at {address}",
-        GrpcDialer(address, ClientCredentials.from_env()),
+        dialer(address, ClientCredentials.from_env()),
         runtime,
         session_id=secrets.token_hex(16),
         kind=service_pb2.SESSION_KIND_MASTER,

@@ -252,8 +252,9 @@ class Conversation:
             return
         error = error_of(reply.status)
         if error is None:
+            is_large = sum(tensor.nbytes for tensor in message.tensors) > _LARGE_BYTES
             call.done(Outcome(response_of(reply), message.tensors))
-            if sum(t.nbytes for t in message.tensors) > _LARGE_BYTES:
+            if is_large:
                 self._acknowledge(link, reply.id)
         else:
             error.task = error.task or self.name

@@ -39,6 +39,7 @@ from paramserve_core.plan.graph import DEFAULT_MAX_NODES, StepGraph
 from paramserve_core.plan.placement import Placer
 from paramserve_core.plan.planner import FEEDS, Plan, PlannedStage, Source, make_plan
 from paramserve_core.runtime import Runtime
+from paramserve_core.transport.ownership import is_exclusive
 from paramserve_protos.v1 import checkpoint_service_pb2, graph_pb2, service_pb2
 
 Array = NDArray[Any]
@@ -252,7 +253,10 @@ class _Step:
             raise
         finally:
             self._master._running.discard(self)
-        return [self._value(source, answers) for source in self._plan.fetches]
+        values = [self._value(source, answers) for source in self._plan.fetches]
+        for tensors in answers.values():
+            let_go(tensors)
+        return values
 
     def _value(self, source: Source, answers: Mapping[int, Sequence[Array]]) -> Array:
         if source.stage == FEEDS:
@@ -390,11 +394,19 @@ def own_all(arrays: list[Array]) -> list[Array]:
         arrays: fetched values; the caller keeps no other reference to them or to the list.
     """
     for index, array in enumerate(arrays):
-        if sys.getrefcount(array) > _UNSHARED or not (
-            array.flags.owndata and array.flags.writeable
-        ):
+        if sys.getrefcount(array) > _UNSHARED or not is_exclusive(array):
             arrays[index] = np.array(array)
     return arrays
+
+
+def let_go(tensors: Sequence[Array]) -> None:
+    """Empties a list of arrays that were taken from it.
+
+    The thread that received them may hold the list for a moment yet, and an array in two lists is
+    one that `own_all` copies.
+    """
+    if isinstance(tensors, list):
+        tensors.clear()
 
 
 def _references(arrays: list[Array]) -> int:

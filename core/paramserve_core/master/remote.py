@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from paramserve_core.errors import DeadlineExceededError, InternalError
 from paramserve_core.master.conversation import Conversation, Outcome, PendingCall
-from paramserve_core.master.local import own_all
+from paramserve_core.master.local import let_go, own_all
 from paramserve_core.runtime import Runtime
 from paramserve_protos.v1 import checkpoint_service_pb2, graph_pb2, service_pb2
 
@@ -131,4 +131,6 @@ class _RemoteStep:
             raise
         if outcome.error is not None:
             raise outcome.error
-        return list(outcome.tensors)
+        tensors = list(outcome.tensors)
+        let_go(outcome.tensors)
+        return tensors

@@ -17,15 +17,19 @@ import enum
 import os
 import sys
 from collections.abc import Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from paramserve_core.errors import InvalidArgumentError, UnimplementedError
 from paramserve_core.transport.credentials import ClientCredentials
 from paramserve_core.transport.grpc_client import GrpcDialer
 from paramserve_core.transport.interface import Dialer
 
+if TYPE_CHECKING:
+    from paramserve_core.transport.segments import SegmentPool
+
 TRANSPORT_VARIABLE: Final = "PARAMSERVE_TRANSPORT"
-HAS_LOCAL: Final = sys.platform == "linux"
+
+_HAS_LOCAL: Final = sys.platform == "linux"
 
 
 class Transport(enum.Enum):
@@ -67,14 +71,38 @@ def dialer(
     """
     transport = transport_from_env() if transport is None else transport
     grpc = GrpcDialer(address, credentials)
-    if transport is Transport.GRPC or (transport is Transport.AUTO and not HAS_LOCAL):
+    if transport is Transport.GRPC or (transport is Transport.AUTO and not _HAS_LOCAL):
         return grpc
-    if not HAS_LOCAL:
-        raise UnimplementedError(
-            None, None, f"{TRANSPORT_VARIABLE}=shm: shared memory works on Linux only"
-        )
+    if not _HAS_LOCAL:
+        raise _impossible()
     from paramserve_core.transport.local_dialer import LocalDialer, is_loopback
 
     if transport is Transport.AUTO and not is_loopback(address):
         return grpc
     return LocalDialer(grpc, falls_back=transport is Transport.AUTO)
+
+
+def shared_memory(transport: Transport | None = None) -> SegmentPool | None:
+    """The memory that a server shares with its clients; None if it must not, or cannot.
+
+    Raises:
+        InvalidArgumentError: the environment says something else than it may.
+        UnimplementedError: shared memory is demanded, and this system has none.
+    """
+    transport = transport_from_env() if transport is None else transport
+    if transport is Transport.GRPC:
+        return None
+    if _HAS_LOCAL:
+        from paramserve_core.transport import segments
+
+        if segments.can_share():
+            return segments.POOL
+    if transport is Transport.SHM:
+        raise _impossible()
+    return None
+
+
+def _impossible() -> UnimplementedError:
+    return UnimplementedError(
+        None, None, f"{TRANSPORT_VARIABLE}=shm: shared memory works on Linux 5.14 and later only"
+    )

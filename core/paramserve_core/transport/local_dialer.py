@@ -79,7 +79,7 @@ class LocalDialer:
         if not is_loopback(self.address):
             raise UnimplementedError(None, None, f"{self.address} is no address of this host")
         if not segments.can_share():
-            raise UnimplementedError(None, None, "this system has no shared memory (Linux 5.14)")
+            raise UnimplementedError(None, None, "sharing memory takes Linux 5.14 or later")
         offer = self._grpc.open_local(max(0.0, deadline - time.monotonic()))
         connected = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:

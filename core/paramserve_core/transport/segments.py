@@ -177,6 +177,12 @@ class SegmentPool:
                 return array_on(self.take(size), shape, wanted)
         return np.empty(shape, wanted)
 
+    def has(self, array: Array) -> bool:
+        """Whether an array is what `allocate` could have made."""
+        if array.nbytes < _MIB or array.dtype.hasobject:
+            return array.flags.owndata
+        return type(array.base) is HeldMemory and isinstance(array.base.holder, Block)
+
     def give_back(self, segment: Segment) -> None:
         """Nobody uses the segment any more."""
         if segment.process != os.getpid():
