@@ -343,7 +343,7 @@ def test_a_long_chain_is_imported_without_recursion(graph):
 
 
 @pytest.mark.slow
-@settings(max_examples=1500, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=600, deadline=None, suppress_health_check=list(HealthCheck))
 @given(seed=st.integers(0, 2**64))
 def test_a_strangers_graph_is_imported_or_refused_and_never_half(seed):
     message = strange_graph(seed)
