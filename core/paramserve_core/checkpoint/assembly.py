@@ -85,9 +85,16 @@ class Value:
         index: the checkpoint's.
         key: the stored tensor.
         box: the wanted part of it.
+        allocate: makes the array of a shape and a type.
     """
 
-    def __init__(self, index: Index, key: str, box: Box) -> None:
+    def __init__(
+        self,
+        index: Index,
+        key: str,
+        box: Box,
+        allocate: Callable[[tuple[int, ...], type[Any]], Array] = np.empty,
+    ) -> None:
         self._layout = index.layout
         self._key = key
         self._tensor: StoredTensor = index.tensors[key]
@@ -97,7 +104,7 @@ class Value:
         self._array: Array = np.empty((), np.object_)
         if self._tensor.dtype is not dtypes.string:
             try:
-                self._array = np.empty(box.shape, self._tensor.dtype.as_numpy_dtype)
+                self._array = allocate(box.shape, self._tensor.dtype.as_numpy_dtype)
             except ValueError as error:
                 raise MemoryError(f"{key}: {error}") from None
         self._decoded_parts: list[tuple[Box, Array]] = []

@@ -244,7 +244,8 @@ class Restores:
             self._store.budget.change(growth, path)
             self._store.budget.change(-growth, path)
         restore.values = [
-            Value(index, entry.key, box) for entry, box in zip(restore.entries, boxes, strict=True)
+            Value(index, entry.key, box, self._store.memory.allocate)
+            for entry, box in zip(restore.entries, boxes, strict=True)
         ]
 
     def _read(self, restore: _Restore, index: Index, place: CheckpointPlace) -> None:

@@ -78,9 +78,9 @@ class Segment:
             self.mapping = mmap.mmap(self.fd, self.size)
             seals = _F_SEAL_SHRINK | _F_SEAL_GROW | _F_SEAL_FUTURE_WRITE
             fcntl.fcntl(self.fd, _F_ADD_SEALS, seals)
-        except OSError as error:
+        except (OSError, OverflowError, ValueError) as error:
             raise ResourceExhaustedError(
-                None, None, f"no shared memory of {self.size} bytes: {error.strerror}"
+                None, None, f"no shared memory of {self.size} bytes: {error}"
             ) from None
         with contextlib.suppress(OSError):
             self.mapping.madvise(mmap.MADV_HUGEPAGE)
