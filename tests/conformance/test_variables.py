@@ -94,6 +94,18 @@ def assignments(lib):
     return [tensor.name for tensor in made], [tensor.dtype.name for tensor in made]
 
 
+def updates_elsewhere(lib):
+    """Ops that take a reference go where the variable is."""
+    with lib.device("/job:ps/task:1"):
+        v = lib.Variable([1.0], name="v")
+        w = lib.Variable([0], name="w")
+    with lib.device("/job:worker"):
+        made = [v.assign([2.0]), lib.assign_add(v, [2.0]), lib.scatter_sub(v, [0], [2.0])]
+        made += [lib.is_variable_initialized(v), lib.scatter_update(w, [0], [1])]
+        made.append(v + 1.0)
+    return [(x.device, x.op.colocation_groups()) for x in made]
+
+
 def initializers(lib):
     v = lib.Variable([1.0], name="v")
     return [
@@ -227,6 +239,7 @@ PROGRAMS = [
     collections,
     messages,
     assignments,
+    updates_elsewhere,
     initializers,
     scopes,
     default_names,

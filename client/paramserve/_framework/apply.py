@@ -9,10 +9,12 @@ Thread rule: adds to the graph of the calling thread; see `Graph`.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from typing import Any
 
 from paramserve._framework.convert import convert_n_to_tensor, convert_to_tensor
 from paramserve._framework.graph import graph_of
+from paramserve._framework.operation import Operation
 from paramserve._framework.tensor import Tensor
 from paramserve_core.dtypes import DType
 from paramserve_core.errors import NotFoundError
@@ -45,7 +47,11 @@ def apply_op(op_type: str, name: str | None = None, **arguments: Any) -> Any:
     graph = graph_of(_leaves(arguments, definition))
     with graph.as_default(), graph.name_scope(name or op_type) as scope:
         builder = _Builder(definition, arguments)
-        op = graph.add_operation(definition, builder.attrs, builder.inputs, scope)
+        # What takes a reference runs where the variable is, whatever device is around.
+        with ExitStack() as places:
+            for variable in builder.variables:
+                places.enter_context(graph.colocate_with(variable))
+            op = graph.add_operation(definition, builder.attrs, builder.inputs, scope)
     if not definition.outputs:
         return op
     outputs = op.values()
@@ -82,6 +88,7 @@ class _Builder:
         self._definition = definition
         self.attrs: dict[str, Any] = {}
         self.inputs: list[Tensor] = []
+        self.variables: list[Operation] = []
         inputs = {arg.name for arg in definition.inputs}
         unknown = [key for key in arguments if key not in inputs and key not in definition.attrs]
         if unknown:
@@ -231,6 +238,7 @@ class _Builder:
                 f"'{self._definition.name}' Op requires that input '{arg.name}' be a mutable "
                 f"tensor (e.g.: a Variable), got {tensor!r}"
             )
+        self.variables.append(tensor.op)
 
     def _infer_type(self, arg: ArgDef, dtype: DType) -> None:
         assert arg.type_attr is not None

@@ -55,7 +55,9 @@ def test_parts_have_no_more_bytes_than_said_if_rows_allow(options, shape, dtype,
         ({"max_partitions": 50}, [10], ps.float32, [1]),
     ],
 )
-def test_parts_have_about_as_many_bytes_as_said_if_there_are_so_many(options, shape, dtype, expected):
+def test_parts_have_about_as_many_bytes_as_said_if_there_are_so_many(
+    options, shape, dtype, expected
+):
     assert parts(ps.min_max_variable_partitioner(**options), shape, dtype) == expected
 
 

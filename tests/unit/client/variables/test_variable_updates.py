@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from paramserve._framework import scopes
 from paramserve._framework.indexed_slices import IndexedSlices
 from paramserve._ops import array, state
 from paramserve._variables.variable import Variable
@@ -38,6 +39,16 @@ def test_an_assignment_without_reading_is_an_operation(session):
     for op in ops:
         assert session.run(op) is None
     assert session.run(v) == 2.5
+
+
+def test_an_update_is_where_the_variable_is_whatever_device_is_around():
+    with scopes.device("/job:ps/task:1"):
+        v = Variable([1.0], name="w")
+    with scopes.device("/job:worker"):
+        updates = [v.assign([2.0]), v.assign_add([2.0]), state.scatter_add(v, [0], [1.0])]
+    for update in updates:
+        assert update.device == "/job:ps/task:1"
+        assert update.op.colocation_groups() == [b"loc:@w"]
 
 
 def test_values_that_cannot_fit_are_refused_when_the_graph_is_built():
