@@ -8,9 +8,12 @@ from paramserve_core.kernels import control as _control  # noqa: F401
 from paramserve_core.kernels import indexing as _indexing  # noqa: F401
 from paramserve_core.kernels import io as _io  # noqa: F401
 from paramserve_core.kernels import math as _math  # noqa: F401
+from paramserve_core.kernels import math_product as _math_product  # noqa: F401
 from paramserve_core.kernels import math_reduce as _math_reduce  # noqa: F401
 from paramserve_core.kernels import math_segment as _math_segment  # noqa: F401
 from paramserve_core.kernels import math_sequence as _math_sequence  # noqa: F401
+from paramserve_core.kernels import nn as _nn  # noqa: F401
+from paramserve_core.kernels import nn_softmax as _nn_softmax  # noqa: F401
 from paramserve_core.kernels import random as _random  # noqa: F401
 from paramserve_core.kernels import state as _state  # noqa: F401
 from paramserve_core.kernels import summary as _summary  # noqa: F401

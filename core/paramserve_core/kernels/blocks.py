@@ -31,7 +31,7 @@ import numpy as np
 
 from paramserve_core.kernels.numerics import Array
 
-BLOCK_BYTES: Final = 128 << 10
+BLOCK_BYTES: Final = 1 << 20
 """Of each array; the arrays of one update together then fit a second-level cache of 1 MiB."""
 
 MIN_SHARED_BLOCKS: Final = 4

@@ -21,7 +21,7 @@ import numpy as np
 
 from paramserve_core.executor.store import Ref, Update
 from paramserve_core.kernels import rows, update_rules
-from paramserve_core.kernels.blocks import for_each_block
+from paramserve_core.kernels.blocks import BLOCK_BYTES, for_each_block
 from paramserve_core.kernels.numerics import (
     Array,
     compute_dtype,
@@ -155,8 +155,11 @@ def _check_sparse(name: str, var: Array, grad: Array, indices: Array) -> None:
 def _update_dense(update: BlockUpdate, arrays: Sequence[Array], grad: Array) -> None:
     states = [_as_vector(array) for array in arrays]
     gradient = grad.reshape(-1)
-    dtype = compute_dtype(grad.dtype)
     half = is_half(grad.dtype)
+    if grad.nbytes <= BLOCK_BYTES and not half:  # the many small variables of a model
+        update(np.empty((SCRATCH_ROWS, grad.size), grad.dtype), gradient, *states)
+        return
+    dtype = compute_dtype(grad.dtype)
 
     def update_block(start: int, stop: int, scratch: Array) -> None:
         update(scratch, gradient[start:stop], *(state[start:stop] for state in states))
@@ -181,9 +184,8 @@ def _update_dense(update: BlockUpdate, arrays: Sequence[Array], grad: Array) -> 
 
 def _as_vector(array: Array) -> Array:
     """The elements of a variable's buffer; never a copy, into which updates would get lost."""
-    view = array.view()
-    view.shape = (array.size,)
-    return view
+    assert array.flags.c_contiguous
+    return array.reshape(-1)
 
 
 def _update_rows(update: BlockUpdate, arrays: Sequence[Array], grad: Array, indices: Array) -> None:
