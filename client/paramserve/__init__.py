@@ -423,6 +423,9 @@ from paramserve_protos.v1.tensor_pb2 import TensorProto as TensorProto
 from paramserve_protos.v1.tensor_shape_pb2 import TensorShapeProto as TensorShapeProto
 from paramserve_protos.v1.variable_pb2 import VariableDef as VariableDef
 
+newaxis = None
+"""In brackets: a new dimension of size 1."""
+
 if _typing.TYPE_CHECKING:
     __version__: str
 else:

@@ -341,13 +341,13 @@ _ABSTRACT: Final = frozenset(
 )
 
 
-def as_dtype(value: object) -> DType:
+def as_dtype(type_value: object) -> DType:
     """The `DType` that a value names.
 
     Args:
-        value: A `DType`, a NumPy dtype or scalar type (of either byte order; `S` and `U` types are
-            `string`), a name such as `float32`, `float` or `float32_ref`, a number of the
-            `DataType` enum, or one of Python's `float` (`float32`), `bool` and `object`
+        type_value: A `DType`, a NumPy dtype or scalar type (of either byte order; `S` and `U`
+            types are `string`), a name such as `float32`, `float` or `float32_ref`, a number of
+            the `DataType` enum, or one of Python's `float` (`float32`), `bool` and `object`
             (`string`). Python's `int` is refused, as TensorFlow refuses it: it does not say
             whether 32 or 64 bits are meant.
 
@@ -357,22 +357,22 @@ def as_dtype(value: object) -> DType:
     Raises:
         TypeError: The value names no type of this package.
     """
-    if isinstance(value, DType):
-        return value
+    if isinstance(type_value, DType):
+        return type_value
     found: DType | None = None
-    if isinstance(value, str):
-        found = _BY_NAME.get(value)
-    elif isinstance(value, int) and not isinstance(value, builtins.bool):
-        found = _BY_ENUM.get(value)
-    elif isinstance(value, np.dtype):
-        found = _from_numpy(value)
-    elif isinstance(value, type):
-        if issubclass(value, np.generic):
-            found = None if value in _ABSTRACT else _from_numpy(np.dtype(value))
+    if isinstance(type_value, str):
+        found = _BY_NAME.get(type_value)
+    elif isinstance(type_value, int) and not isinstance(type_value, builtins.bool):
+        found = _BY_ENUM.get(type_value)
+    elif isinstance(type_value, np.dtype):
+        found = _from_numpy(type_value)
+    elif isinstance(type_value, type):
+        if issubclass(type_value, np.generic):
+            found = None if type_value in _ABSTRACT else _from_numpy(np.dtype(type_value))
         else:
-            found = _BY_PYTHON.get(value)
+            found = _BY_PYTHON.get(type_value)
     if found is None:
-        raise TypeError(f"{value!r} is not the name of an element type{_hint(value)}")
+        raise TypeError(f"{type_value!r} is not the name of an element type{_hint(type_value)}")
     return found
 
 

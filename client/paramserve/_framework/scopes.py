@@ -76,11 +76,11 @@ def add_to_collections(names: Any, value: Any) -> None:
     get_default_graph().add_to_collections(names, value)
 
 
-def get_collection(name: Any, scope: str | None = None) -> list[Any]:
+def get_collection(key: Any, scope: str | None = None) -> list[Any]:
     """A copy of a collection of the default graph; see `Graph.get_collection`."""
-    return get_default_graph().get_collection(name, scope)
+    return get_default_graph().get_collection(key, scope)
 
 
-def get_collection_ref(name: Any) -> list[Any]:
+def get_collection_ref(key: Any) -> list[Any]:
     """A collection of the default graph itself."""
-    return get_default_graph().get_collection_ref(name)
+    return get_default_graph().get_collection_ref(key)

@@ -183,6 +183,6 @@ def count_up_to(ref: Any, limit: int, name: str | None = None) -> Tensor:
     return emit_tensor("CountUpTo", name, ref=ref, limit=limit)
 
 
-def is_variable_initialized(ref: Any, name: str | None = None) -> Tensor:
+def is_variable_initialized(variable: Any, name: str | None = None) -> Tensor:
     """Whether a variable has a value, a boolean scalar."""
-    return emit_tensor("IsVariableInitialized", name, ref=ref)
+    return emit_tensor("IsVariableInitialized", name, ref=variable)

@@ -1,7 +1,7 @@
 """Functions that pack values for TensorBoard; a `summary.FileWriter` writes what they give.
 
-Each is there by two names: the older `scalar_summary(tag, value)`, and the newer `summary.scalar`,
-which makes the tag of the name scope. Here are the older ones and what the newer ones are made of.
+Each is there by two names: the older `scalar_summary(tag, value)`, and the newer `scalar`, under
+`summary`, which makes the tag of the name scope.
 
 Thread rule: a function adds to the graph of the calling thread; see `Graph`.
 """
@@ -102,22 +102,46 @@ def merge_all_summaries(
     return merge_summary(found, name=name) if found else None
 
 
-def scoped_scalar(
-    name: str, tensor: TensorLike, collections: Sequence[str] | None, family: str | None
+def scalar(
+    name: str,
+    tensor: TensorLike,
+    collections: Sequence[str] | None = None,
+    family: str | None = None,
 ) -> Tensor:
-    """See `summary.scalar`."""
+    """One number.
+
+    Args:
+        name: the name of the op, and with the name scopes around it of the series.
+        tensor: a real scalar.
+        collections: graph collections to add the result to; `GraphKeys.SUMMARIES` by default.
+        family: leads the name of the series; TensorBoard shows a family together.
+
+    Returns:
+        A scalar string: an encoded `Summary`.
+    """
     with _tag_scope(name, family, [tensor]) as (tag, scope):
-        summary = emit_tensor("ScalarSummary", scope, tags=tag, values=tensor)
-    return _collected(summary, collections, [GraphKeys.SUMMARIES])
+        return scalar_summary(tag, tensor, collections, scope)
 
 
-def scoped_histogram(
-    name: str, values: TensorLike, collections: Sequence[str] | None, family: str | None
+def histogram(
+    name: str,
+    values: TensorLike,
+    collections: Sequence[str] | None = None,
+    family: str | None = None,
 ) -> Tensor:
-    """See `summary.histogram`."""
+    """The distribution of values.
+
+    Args:
+        name: the name of the op, and with the name scopes around it of the series.
+        values: finite real numbers, of any shape; others are an InvalidArgumentError in the step.
+        collections: graph collections to add the result to; `GraphKeys.SUMMARIES` by default.
+        family: leads the name of the series; TensorBoard shows a family together.
+
+    Returns:
+        A scalar string: an encoded `Summary`.
+    """
     with _tag_scope(name, family, [values]) as (tag, scope):
-        summary = emit_tensor("HistogramSummary", scope, tag=tag, values=values)
-    return _collected(summary, collections, [GraphKeys.SUMMARIES])
+        return histogram_summary(tag, values, collections, scope)
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from paramserve_protos.v1.meta_graph_pb2 import MetaGraphDef
 from paramserve_protos.v1.summary_pb2 import Summary
 
 _DEFAULT_MAX_QUEUE: Final = 10
-_DEFAULT_FLUSH_S: Final = 120.0
+_DEFAULT_FLUSH_S: Final = 120
 
 
 class FileWriter:

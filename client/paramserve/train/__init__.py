@@ -16,6 +16,7 @@ from paramserve._saver.state import latest_checkpoint as latest_checkpoint
 from paramserve._saver.state import update_checkpoint_state as update_checkpoint_state
 from paramserve._session.server import Server as Server
 from paramserve._summary.event_file import summary_iterator as summary_iterator
+from paramserve._summary.graph_file import write_graph as write_graph
 from paramserve._summary.writer import SummaryWriter as SummaryWriter
 from paramserve._variables.device_setter import (
     GreedyLoadBalancingStrategy as GreedyLoadBalancingStrategy,
