@@ -27,7 +27,9 @@ class Message:
     """An envelope and the tensors that go with it.
 
     A sender fills `tensors` only: the transport writes `envelope.tensors` from them. A receiver
-    gets arrays that own their memory and that nobody else holds; small ones may be read-only.
+    gets arrays that nobody else holds and, if they are writable, that nobody else sees (see
+    `ownership`). Small ones may be read-only, and so may those that lie in memory of a process on
+    the same host.
     """
 
     envelope: service_pb2.Envelope

@@ -119,14 +119,12 @@ class SegmentPool:
     Args:
         max_idle_bytes: what is kept beyond that is freed.
         max_segments: how many there may be at a time, in use or not; each has a descriptor. None:
-            a quarter of the descriptors that the process may have.
+            half of the descriptors that the process may have. `allocate` leaves a quarter of them
+            to what is in transit.
     """
 
     def __init__(self, max_idle_bytes: int = 512 * _MIB, max_segments: int | None = None) -> None:
         self._max_idle_bytes = max_idle_bytes
-        if max_segments is None:
-            soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-            max_segments = (1 << 16 if soft == resource.RLIM_INFINITY else soft) // 4
         self._max_segments = max_segments
         self._lock = threading.Lock()
         self._alive: weakref.WeakSet[Segment] = weakref.WeakSet()
@@ -148,12 +146,12 @@ class SegmentPool:
             self._collect()
             segment = self._fitting(size_bytes)
             if segment is None:
-                if len(self._alive) >= self._max_segments:
+                if len(self._alive) >= self._limit():
                     raise ResourceExhaustedError(
                         None,
                         None,
                         f"{len(self._alive)} shared memory segments, the limit is "
-                        f"{self._max_segments}; raise it with `ulimit -n`",
+                        f"{self._limit()}; raise it with `ulimit -n`",
                     )
                 segment = Segment(size_bytes)
                 self._alive.add(segment)
@@ -172,7 +170,8 @@ class SegmentPool:
         """
         wanted = np.dtype(dtype)
         size = math.prod(shape) * wanted.itemsize
-        if size >= _MIB and not wanted.hasobject:
+        has_room = 4 * len(self._alive) < 3 * self._limit()
+        if size >= _MIB and not wanted.hasobject and has_room:
             with contextlib.suppress(ResourceExhaustedError):
                 return array_on(self.take(size), shape, wanted)
         return np.empty(shape, wanted)
@@ -196,6 +195,12 @@ class SegmentPool:
         self._alive = weakref.WeakSet()
         self._idle = []
         self._returned = deque()
+
+    def _limit(self) -> int:
+        if self._max_segments is not None:
+            return self._max_segments
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        return (1 << 16 if soft == resource.RLIM_INFINITY else soft) // 2
 
     def _settle(self) -> None:
         """Sorts in what was given back, unless somebody else is about to: whoever has the lock."""
