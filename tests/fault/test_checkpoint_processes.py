@@ -183,6 +183,29 @@ def test_damage_on_one_server_changes_nothing_on_any(servers):
             assert (array == 7).all()
 
 
+@pytest.mark.parametrize("is_remote", [False, True], ids=["cluster", "one server plans"])
+def test_steps_go_on_while_a_checkpoint_is_written(servers, is_remote):
+    size = 5_000_000
+    with device("/job:ps/task:0"):
+        variable = apply_op("VariableV2", "w", shape=[size], dtype=dtypes.float32)
+        one = apply_op("Fill", dims=[size], value=np.float32(1))
+        start = apply_op("Assign", "start", ref=variable, value=one).op
+        more = apply_op("AssignAdd", "more", ref=variable, value=one).op
+    saver = Saver([variable])
+    target = servers[0].target if is_remote else ClusterSpec({"ps": [servers[0].address]})
+    with Session(target) as session:
+        session.run(start)
+        pending = saver.save(session, "model", 1, block=False)
+        steps = 0
+        while not pending.done() or not steps:
+            session.run(more)
+            steps += 1
+        assert pending.result(60.0) == "model-1"
+        assert session.run(variable)[0] == 1 + steps
+        saver.restore(session, "model-1")
+        assert set(session.run(variable).tolist()) == {1.0}
+
+
 def test_server_killed_while_it_writes_leaves_the_last_checkpoint(servers, monkeypatch):
     monkeypatch.setenv(RECONNECT_VARIABLE, "1")
     size = 20_000_000

@@ -14,7 +14,7 @@ import hashlib
 import os
 import threading
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from typing import Any, Final, Literal, overload
 
 from paramserve._framework.collections import GraphKeys
 from paramserve._framework.graph import Graph
@@ -27,7 +27,8 @@ from paramserve._saver.meta_graph import (
     with_scope,
     without_scope,
 )
-from paramserve._saver.retention import Plan, Retention
+from paramserve._saver.pending import PendingSave
+from paramserve._saver.retention import Retention
 from paramserve._saver.saveables import Saveable, saveables_of
 from paramserve._saver.session_access import master_of, session_of
 from paramserve._saver.state import saved_time
@@ -112,7 +113,8 @@ class Saver:
         self._reshape = reshape
         self._pad_step_number = pad_step_number
         self._saveables: list[Saveable] | None = None
-        self._lock = threading.RLock()
+        self._lock = threading.Lock()
+        self._pending: PendingSave | None = None
         self._hash_of: tuple[Graph, int, bytes] | None = None
         if saver_def is None:
             saveables = self._saveables = saveables_of(var_list)
@@ -146,19 +148,48 @@ class Saver:
             self.saver_def.max_to_keep, self.saver_def.keep_checkpoint_every_n_hours
         )
 
+    @overload
     def save(
         self,
         sess: Any,
-        save_path: str,
+        save_path: str | os.PathLike[str],
         global_step: Any = None,
         latest_filename: str | None = None,
         meta_graph_suffix: str = "meta",
         write_meta_graph: bool = True,
-    ) -> str:
+        *,
+        block: Literal[True] = True,
+    ) -> str: ...
+
+    @overload
+    def save(
+        self,
+        sess: Any,
+        save_path: str | os.PathLike[str],
+        global_step: Any = None,
+        latest_filename: str | None = None,
+        meta_graph_suffix: str = "meta",
+        write_meta_graph: bool = True,
+        *,
+        block: Literal[False],
+    ) -> PendingSave: ...
+
+    def save(
+        self,
+        sess: Any,
+        save_path: str | os.PathLike[str],
+        global_step: Any = None,
+        latest_filename: str | None = None,
+        meta_graph_suffix: str = "meta",
+        write_meta_graph: bool = True,
+        *,
+        block: bool = True,
+    ) -> str | PendingSave:
         """Saves the variables; blocks until the checkpoint is durable.
 
-        All variables are saved as they are at one moment on each server; steps that run meanwhile
-        are not held up.
+        All variables are saved as they are at one moment, at which no step is half done; steps are
+        not held up while the values are written. A save begins when the saver's one before has
+        ended.
 
         Args:
             sess: a session on the variables' graph.
@@ -167,9 +198,11 @@ class Saver:
             latest_filename: the state file's name; "checkpoint" by default.
             meta_graph_suffix: the suffix of the file with the graph.
             write_meta_graph: also write the graph.
+            block: wait until the checkpoint is durable; otherwise return once the moment has
+                passed, and answer a handle by which to wait.
 
         Returns:
-            The path to restore from.
+            The path to restore from, or a `PendingSave`.
 
         Raises:
             TypeError: `sess` is no session.
@@ -201,17 +234,23 @@ class Saver:
             request.meta_graph = self._meta_graph(session.graph).SerializeToString()
         request.graph_hash = self._graph_hash(session.graph)
         with self._lock:
+            if self._pending is not None:
+                self._pending.settle()
             plan = self._retention.plan(path)
             request.state.CopyFrom(plan.state(latest_filename))
-            self._send(session, request, plan)
-        return path
-
-    def _send(self, session: Any, request: SaveRequest, plan: Plan) -> None:
-        try:
-            master_of(session).save(request)
-        except NotFoundError as error:
-            raise ValueError(error.message) from error
-        self._retention.carried_out(plan)
+            master = master_of(session)
+            try:
+                if block:
+                    master.save(request)
+                else:
+                    running = master.begin_save(request)
+            except NotFoundError as error:
+                raise ValueError(error.message) from error
+            if block:
+                self._retention.carried_out(plan)
+                return path
+            self._pending = PendingSave(path, running, lambda: self._retention.carried_out(plan))
+            return self._pending
 
     def restore(self, sess: Any, save_path: str) -> None:
         """Gives the variables the values of a checkpoint; they need not be initialized.

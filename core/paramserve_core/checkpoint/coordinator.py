@@ -23,6 +23,7 @@ from typing import Any, Final, Protocol, TypeVar
 from google.protobuf.message import Message
 from numpy.typing import NDArray
 
+from paramserve_core.checkpoint.background import Watcher
 from paramserve_core.checkpoint.finding import Found, choose, not_found
 from paramserve_core.checkpoint.index import Layout, encode_index, layout_of
 from paramserve_core.checkpoint.merging import merge_shards
@@ -43,14 +44,18 @@ Placement = Callable[[messages.CheckpointEntry], str]
 Parallel = Callable[[Sequence[Callable[[], Any]]], list[Any]]
 
 
+_NOBODY: Final = Watcher()
+_WRITTEN: Final = 0.95
+"""How much is done when all shards are written."""
+
+_WRITER: Final = f"paramserve {importlib.metadata.version('paramserve')}"
+
+
 class CheckpointTask(Protocol):
     """A task that can be asked."""
 
     def call(self, request: Message, tensors: Sequence[Array] = ()) -> tuple[Any, list[Array]]:
         """Sends a request and blocks until it is answered."""
-
-
-_WRITER: Final = f"paramserve {importlib.metadata.version('paramserve')}"
 
 
 def save(
@@ -59,6 +64,7 @@ def save(
     placement: Placement,
     parallel: Parallel,
     hold: Callable[[], AbstractContextManager[None]] = nullcontext,
+    watcher: Watcher = _NOBODY,
 ) -> messages.SaveResponse:
     """Saves variables; returns when the checkpoint is durable and old ones are deleted.
 
@@ -70,13 +76,14 @@ def save(
             first error once all have ended.
         hold: a block in which no step changes anything and none is half done; the values are
             leased in it.
+        watcher: is told how it gets on.
 
     Raises:
         OpError: the checkpoint was not written; earlier ones are untouched.
     """
     if not request.entries:
         raise InvalidArgumentError(None, None, "there are no variables to save")
-    return _Save(tasks, request, placement, parallel, hold).run()
+    return _Save(tasks, request, placement, parallel, hold, watcher).run()
 
 
 def restore(
@@ -148,10 +155,13 @@ class _Save(_Conversation):
         placement: Placement,
         parallel: Parallel,
         hold: Callable[[], AbstractContextManager[None]],
+        watcher: Watcher,
     ) -> None:
         super().__init__(tasks, request.entries, placement, parallel)
         self.request = request
         self.hold = hold
+        self.watcher = watcher
+        self._written = 0
         self.save_id = uuid.uuid4().hex[:16]
         self.layout = layout_of(request.format)
 
@@ -159,6 +169,7 @@ class _Save(_Conversation):
         try:
             with self.hold():
                 self._take()
+            self.watcher.taken()
             written = self._write()
             total_bytes = self._prepare(written)
         except BaseException:
@@ -197,17 +208,28 @@ class _Save(_Conversation):
         return 0 if found is None else found.index.generation
 
     def _write(self) -> dict[str, messages.WriteShardResponse]:
-        return self.ask(
-            {
-                name: messages.WriteShardRequest(
+        thunks = [
+            self._writing(
+                name,
+                messages.WriteShardRequest(
                     save_id=self.save_id,
                     shard=shard,
                     shard_count=len(self.entries),
                     format=self.request.format,
-                )
-                for shard, name in enumerate(self.entries)
-            }
-        )
+                ),
+            )
+            for shard, name in enumerate(self.entries)
+        ]
+        return dict(zip(self.entries, self.parallel(thunks), strict=True))
+
+    def _writing(self, name: str, request: messages.WriteShardRequest) -> Callable[[], Any]:
+        def write() -> Any:
+            response, _ = self.tasks[name].call(request)
+            self._written += 1
+            self.watcher.progressed(_WRITTEN * self._written / len(self.entries))
+            return response
+
+        return write
 
     def _prepare(self, written: Mapping[str, messages.WriteShardResponse]) -> int:
         shards = list(written.values())

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
+from paramserve_core.checkpoint.background import RunningSave
 from paramserve_protos.v1 import checkpoint_service_pb2, graph_pb2, service_pb2
 
 
@@ -87,6 +88,12 @@ class Master(Protocol):
         self, request: checkpoint_service_pb2.SaveRequest
     ) -> checkpoint_service_pb2.SaveResponse:
         """Writes a checkpoint; returns when it is durable on every task's disk."""
+
+    def begin_save(self, request: checkpoint_service_pb2.SaveRequest) -> RunningSave:
+        """Begins a checkpoint; returns when the values that go into it are leased.
+
+        Closing the session gives up a save that has not ended.
+        """
 
     def restore(self, request: checkpoint_service_pb2.RestoreRequest) -> None:
         """Gives variables the values of a checkpoint, all of them or, on any error, none."""

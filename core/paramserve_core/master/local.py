@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paramserve_core.checkpoint import coordinator
+from paramserve_core.checkpoint.background import BackgroundSave, Watcher
 from paramserve_core.errors import (
     CancelledError,
     DeadlineExceededError,
@@ -147,12 +148,24 @@ class LocalMaster:
         self, request: checkpoint_service_pb2.SaveRequest
     ) -> checkpoint_service_pb2.SaveResponse:
         """See `Master.save`."""
+        return self._save(request, Watcher())
+
+    def begin_save(self, request: checkpoint_service_pb2.SaveRequest) -> BackgroundSave:
+        """See `Master.begin_save`."""
+        save = BackgroundSave(self._runtime, lambda watcher: self._save(request, watcher))
+        save.wait_until_taken()
+        return save
+
+    def _save(
+        self, request: checkpoint_service_pb2.SaveRequest, watcher: Watcher
+    ) -> checkpoint_service_pb2.SaveResponse:
         return coordinator.save(
             self._tasks,
             request,
             self._task_of_entry,
             self._parallel,
             lambda: consistent_cut(self._tasks, self._parallel, self._runtime),
+            watcher,
         )
 
     def restore(self, request: checkpoint_service_pb2.RestoreRequest) -> None:

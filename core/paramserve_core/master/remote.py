@@ -15,7 +15,7 @@ import numpy as np
 from google.protobuf.message import Message as ProtoMessage
 from numpy.typing import NDArray
 
-from paramserve_core.errors import DeadlineExceededError, InternalError
+from paramserve_core.errors import DeadlineExceededError, InternalError, OpError
 from paramserve_core.master.conversation import Conversation, Outcome, PendingCall
 from paramserve_core.master.local import let_go, own_all
 from paramserve_core.runtime import Runtime
@@ -26,6 +26,9 @@ M = TypeVar("M", bound=ProtoMessage)
 
 _GRACE_S: Final = 0.25
 """How much longer than the server a client waits, so that the server's own report wins."""
+
+_WAIT_S: Final = 10.0
+"""How long the server holds back the answer about a save that has not ended."""
 
 
 class RemoteMaster:
@@ -72,6 +75,17 @@ class RemoteMaster:
     ) -> checkpoint_service_pb2.SaveResponse:
         """See `Master.save`."""
         return self._ask(request, checkpoint_service_pb2.SaveResponse)
+
+    def begin_save(self, request: checkpoint_service_pb2.SaveRequest) -> _RemoteSave:
+        """See `Master.begin_save`."""
+        begin = checkpoint_service_pb2.BeginSaveRequest(save=request)
+        begun = self._ask(begin, checkpoint_service_pb2.BeginSaveResponse)
+        return _RemoteSave(self, self._runtime, begun.save)
+
+    def await_save(self, save: int, timeout_s: float) -> checkpoint_service_pb2.AwaitSaveResponse:
+        """Waits for a save that was begun to end, `timeout_s` seconds at most."""
+        request = checkpoint_service_pb2.AwaitSaveRequest(save=save, timeout_s=timeout_s)
+        return self._ask(request, checkpoint_service_pb2.AwaitSaveResponse)
 
     def restore(self, request: checkpoint_service_pb2.RestoreRequest) -> None:
         """See `Master.restore`."""
@@ -134,3 +148,32 @@ class _RemoteStep:
         tensors = list(outcome.tensors)
         let_go(outcome.tensors)
         return tensors
+
+
+class _RemoteSave:
+    """One save that the server writes."""
+
+    def __init__(self, master: RemoteMaster, runtime: Runtime, number: int) -> None:
+        self._master = master
+        self._runtime = runtime
+        self._number = number
+
+    def progress(self) -> float:
+        """See `RunningSave.progress`."""
+        try:
+            return self._master.await_save(self._number, 0.0).progress
+        except OpError:
+            return 1.0  # It has ended, if not well; `result` says how.
+
+    def result(self, timeout_s: float | None = None) -> checkpoint_service_pb2.SaveResponse:
+        """See `RunningSave.result`."""
+        deadline = None if timeout_s is None else self._runtime.now() + timeout_s
+        while True:
+            rest_s = _WAIT_S if deadline is None else deadline - self._runtime.now()
+            answer = self._master.await_save(self._number, min(max(rest_s, 0.0), _WAIT_S))
+            if answer.HasField("saved"):
+                return answer.saved
+            if rest_s <= 0:
+                raise DeadlineExceededError(
+                    None, None, f"the checkpoint was not written within {timeout_s:g} s; it goes on"
+                )

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from paramserve_core.errors import InvalidArgumentError, UnimplementedError
 from paramserve_core.executor.store import VariableStore
 from paramserve_core.master.interface import Master
+from paramserve_core.task.begun_saves import BegunSaves
 from paramserve_core.task.listing import variable_infos
 from paramserve_core.task.session import CompiledStage, TaskSession
 from paramserve_core.transport.interface import Tensors
@@ -123,7 +124,16 @@ class TaskHandlers:
             case "reset_containers":
                 containers = list(call.reset_containers.containers)
                 return Work(lambda: self._reset(containers))
-            case "list_tasks" | "extend_graph" | "prepare_plan" | "run_step" | "save" | "restore":
+            case (
+                "list_tasks"
+                | "extend_graph"
+                | "prepare_plan"
+                | "run_step"
+                | "save"
+                | "begin_save"
+                | "await_save"
+                | "restore"
+            ):
                 raise InvalidArgumentError(
                     None, None, f"call {kind!r} is for a session of the other kind, with a master"
                 )
@@ -175,6 +185,7 @@ class MasterHandlers:
 
     def __init__(self, master: Master) -> None:
         self._master = master
+        self._saves = BegunSaves()
 
     def begin(self, call: service_pb2.Call, tensors: Tensors) -> Work:
         """See `Handlers.begin`."""
@@ -193,6 +204,12 @@ class MasterHandlers:
             case "save":
                 save = call.save
                 return Work(lambda: (master.save(save), ()), begins_something=True)
+            case "begin_save":
+                begin = call.begin_save
+                return Work(lambda: (self._saves.begin(master, begin), ()), begins_something=True)
+            case "await_save":
+                awaited = call.await_save
+                return Work(lambda: (self._saves.wait(awaited), ()))
             case "restore":
                 restore = call.restore
                 return Work(lambda: self._restore(restore), begins_something=True)

@@ -92,6 +92,34 @@ class SaveResponse(_message.Message):
     bytes: int
     def __init__(self, path: _Optional[str] = ..., bytes: _Optional[int] = ...) -> None: ...
 
+class BeginSaveRequest(_message.Message):
+    __slots__ = ("save",)
+    SAVE_FIELD_NUMBER: _ClassVar[int]
+    save: SaveRequest
+    def __init__(self, save: _Optional[_Union[SaveRequest, _Mapping]] = ...) -> None: ...
+
+class BeginSaveResponse(_message.Message):
+    __slots__ = ("save",)
+    SAVE_FIELD_NUMBER: _ClassVar[int]
+    save: int
+    def __init__(self, save: _Optional[int] = ...) -> None: ...
+
+class AwaitSaveRequest(_message.Message):
+    __slots__ = ("save", "timeout_s")
+    SAVE_FIELD_NUMBER: _ClassVar[int]
+    TIMEOUT_S_FIELD_NUMBER: _ClassVar[int]
+    save: int
+    timeout_s: float
+    def __init__(self, save: _Optional[int] = ..., timeout_s: _Optional[float] = ...) -> None: ...
+
+class AwaitSaveResponse(_message.Message):
+    __slots__ = ("progress", "saved")
+    PROGRESS_FIELD_NUMBER: _ClassVar[int]
+    SAVED_FIELD_NUMBER: _ClassVar[int]
+    progress: float
+    saved: SaveResponse
+    def __init__(self, progress: _Optional[float] = ..., saved: _Optional[_Union[SaveResponse, _Mapping]] = ...) -> None: ...
+
 class RestoreRequest(_message.Message):
     __slots__ = ("path", "entries")
     PATH_FIELD_NUMBER: _ClassVar[int]

@@ -105,7 +105,7 @@ class Status(_message.Message):
     def __init__(self, code: _Optional[int] = ..., message: _Optional[str] = ..., node_name: _Optional[str] = ..., op_type: _Optional[str] = ..., task: _Optional[str] = ...) -> None: ...
 
 class Call(_message.Message):
-    __slots__ = ("id", "completed_below", "register_plan", "run_stage", "end_steps", "extend_graph", "prepare_plan", "run_step", "save", "restore", "read_state", "list_tasks", "hold_steps", "let_steps", "release_steps", "list_variables", "reset_containers", "close_session", "take_snapshot", "write_shard", "prepare_commit", "commit", "finish_save", "abort_save", "adopt_index", "read_index", "stage_restore", "supply_bytes", "commit_restore", "abort_restore", "read_bytes")
+    __slots__ = ("id", "completed_below", "register_plan", "run_stage", "end_steps", "extend_graph", "prepare_plan", "run_step", "save", "restore", "read_state", "list_tasks", "begin_save", "await_save", "hold_steps", "let_steps", "release_steps", "list_variables", "reset_containers", "close_session", "take_snapshot", "write_shard", "prepare_commit", "commit", "finish_save", "abort_save", "adopt_index", "read_index", "stage_restore", "supply_bytes", "commit_restore", "abort_restore", "read_bytes")
     ID_FIELD_NUMBER: _ClassVar[int]
     COMPLETED_BELOW_FIELD_NUMBER: _ClassVar[int]
     REGISTER_PLAN_FIELD_NUMBER: _ClassVar[int]
@@ -118,6 +118,8 @@ class Call(_message.Message):
     RESTORE_FIELD_NUMBER: _ClassVar[int]
     READ_STATE_FIELD_NUMBER: _ClassVar[int]
     LIST_TASKS_FIELD_NUMBER: _ClassVar[int]
+    BEGIN_SAVE_FIELD_NUMBER: _ClassVar[int]
+    AWAIT_SAVE_FIELD_NUMBER: _ClassVar[int]
     HOLD_STEPS_FIELD_NUMBER: _ClassVar[int]
     LET_STEPS_FIELD_NUMBER: _ClassVar[int]
     RELEASE_STEPS_FIELD_NUMBER: _ClassVar[int]
@@ -149,6 +151,8 @@ class Call(_message.Message):
     restore: _checkpoint_service_pb2.RestoreRequest
     read_state: _checkpoint_service_pb2.ReadStateRequest
     list_tasks: ListTasks
+    begin_save: _checkpoint_service_pb2.BeginSaveRequest
+    await_save: _checkpoint_service_pb2.AwaitSaveRequest
     hold_steps: HoldStepsRequest
     let_steps: LetStepsRequest
     release_steps: ReleaseStepsRequest
@@ -168,10 +172,10 @@ class Call(_message.Message):
     commit_restore: _checkpoint_service_pb2.CommitRestoreRequest
     abort_restore: _checkpoint_service_pb2.AbortRestoreRequest
     read_bytes: _checkpoint_service_pb2.ReadBytesRequest
-    def __init__(self, id: _Optional[int] = ..., completed_below: _Optional[int] = ..., register_plan: _Optional[_Union[RegisterPlan, _Mapping]] = ..., run_stage: _Optional[_Union[RunStage, _Mapping]] = ..., end_steps: _Optional[_Union[EndSteps, _Mapping]] = ..., extend_graph: _Optional[_Union[ExtendGraph, _Mapping]] = ..., prepare_plan: _Optional[_Union[PreparePlan, _Mapping]] = ..., run_step: _Optional[_Union[RunStep, _Mapping]] = ..., save: _Optional[_Union[_checkpoint_service_pb2.SaveRequest, _Mapping]] = ..., restore: _Optional[_Union[_checkpoint_service_pb2.RestoreRequest, _Mapping]] = ..., read_state: _Optional[_Union[_checkpoint_service_pb2.ReadStateRequest, _Mapping]] = ..., list_tasks: _Optional[_Union[ListTasks, _Mapping]] = ..., hold_steps: _Optional[_Union[HoldStepsRequest, _Mapping]] = ..., let_steps: _Optional[_Union[LetStepsRequest, _Mapping]] = ..., release_steps: _Optional[_Union[ReleaseStepsRequest, _Mapping]] = ..., list_variables: _Optional[_Union[ListVariablesRequest, _Mapping]] = ..., reset_containers: _Optional[_Union[ResetContainers, _Mapping]] = ..., close_session: _Optional[_Union[CloseSession, _Mapping]] = ..., take_snapshot: _Optional[_Union[_checkpoint_service_pb2.TakeSnapshotRequest, _Mapping]] = ..., write_shard: _Optional[_Union[_checkpoint_service_pb2.WriteShardRequest, _Mapping]] = ..., prepare_commit: _Optional[_Union[_checkpoint_service_pb2.PrepareCommitRequest, _Mapping]] = ..., commit: _Optional[_Union[_checkpoint_service_pb2.CommitRequest, _Mapping]] = ..., finish_save: _Optional[_Union[_checkpoint_service_pb2.FinishSaveRequest, _Mapping]] = ..., abort_save: _Optional[_Union[_checkpoint_service_pb2.AbortSaveRequest, _Mapping]] = ..., adopt_index: _Optional[_Union[_checkpoint_service_pb2.AdoptIndexRequest, _Mapping]] = ..., read_index: _Optional[_Union[_checkpoint_service_pb2.ReadIndexRequest, _Mapping]] = ..., stage_restore: _Optional[_Union[_checkpoint_service_pb2.StageRestoreRequest, _Mapping]] = ..., supply_bytes: _Optional[_Union[_checkpoint_service_pb2.SupplyBytesRequest, _Mapping]] = ..., commit_restore: _Optional[_Union[_checkpoint_service_pb2.CommitRestoreRequest, _Mapping]] = ..., abort_restore: _Optional[_Union[_checkpoint_service_pb2.AbortRestoreRequest, _Mapping]] = ..., read_bytes: _Optional[_Union[_checkpoint_service_pb2.ReadBytesRequest, _Mapping]] = ...) -> None: ...
+    def __init__(self, id: _Optional[int] = ..., completed_below: _Optional[int] = ..., register_plan: _Optional[_Union[RegisterPlan, _Mapping]] = ..., run_stage: _Optional[_Union[RunStage, _Mapping]] = ..., end_steps: _Optional[_Union[EndSteps, _Mapping]] = ..., extend_graph: _Optional[_Union[ExtendGraph, _Mapping]] = ..., prepare_plan: _Optional[_Union[PreparePlan, _Mapping]] = ..., run_step: _Optional[_Union[RunStep, _Mapping]] = ..., save: _Optional[_Union[_checkpoint_service_pb2.SaveRequest, _Mapping]] = ..., restore: _Optional[_Union[_checkpoint_service_pb2.RestoreRequest, _Mapping]] = ..., read_state: _Optional[_Union[_checkpoint_service_pb2.ReadStateRequest, _Mapping]] = ..., list_tasks: _Optional[_Union[ListTasks, _Mapping]] = ..., begin_save: _Optional[_Union[_checkpoint_service_pb2.BeginSaveRequest, _Mapping]] = ..., await_save: _Optional[_Union[_checkpoint_service_pb2.AwaitSaveRequest, _Mapping]] = ..., hold_steps: _Optional[_Union[HoldStepsRequest, _Mapping]] = ..., let_steps: _Optional[_Union[LetStepsRequest, _Mapping]] = ..., release_steps: _Optional[_Union[ReleaseStepsRequest, _Mapping]] = ..., list_variables: _Optional[_Union[ListVariablesRequest, _Mapping]] = ..., reset_containers: _Optional[_Union[ResetContainers, _Mapping]] = ..., close_session: _Optional[_Union[CloseSession, _Mapping]] = ..., take_snapshot: _Optional[_Union[_checkpoint_service_pb2.TakeSnapshotRequest, _Mapping]] = ..., write_shard: _Optional[_Union[_checkpoint_service_pb2.WriteShardRequest, _Mapping]] = ..., prepare_commit: _Optional[_Union[_checkpoint_service_pb2.PrepareCommitRequest, _Mapping]] = ..., commit: _Optional[_Union[_checkpoint_service_pb2.CommitRequest, _Mapping]] = ..., finish_save: _Optional[_Union[_checkpoint_service_pb2.FinishSaveRequest, _Mapping]] = ..., abort_save: _Optional[_Union[_checkpoint_service_pb2.AbortSaveRequest, _Mapping]] = ..., adopt_index: _Optional[_Union[_checkpoint_service_pb2.AdoptIndexRequest, _Mapping]] = ..., read_index: _Optional[_Union[_checkpoint_service_pb2.ReadIndexRequest, _Mapping]] = ..., stage_restore: _Optional[_Union[_checkpoint_service_pb2.StageRestoreRequest, _Mapping]] = ..., supply_bytes: _Optional[_Union[_checkpoint_service_pb2.SupplyBytesRequest, _Mapping]] = ..., commit_restore: _Optional[_Union[_checkpoint_service_pb2.CommitRestoreRequest, _Mapping]] = ..., abort_restore: _Optional[_Union[_checkpoint_service_pb2.AbortRestoreRequest, _Mapping]] = ..., read_bytes: _Optional[_Union[_checkpoint_service_pb2.ReadBytesRequest, _Mapping]] = ...) -> None: ...
 
 class Reply(_message.Message):
-    __slots__ = ("id", "status", "done", "prepare_plan", "save", "read_state", "list_tasks", "hold_steps", "list_variables", "write_shard", "read_index", "stage_restore")
+    __slots__ = ("id", "status", "done", "prepare_plan", "save", "read_state", "list_tasks", "begin_save", "await_save", "hold_steps", "list_variables", "write_shard", "read_index", "stage_restore")
     ID_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
     DONE_FIELD_NUMBER: _ClassVar[int]
@@ -179,6 +183,8 @@ class Reply(_message.Message):
     SAVE_FIELD_NUMBER: _ClassVar[int]
     READ_STATE_FIELD_NUMBER: _ClassVar[int]
     LIST_TASKS_FIELD_NUMBER: _ClassVar[int]
+    BEGIN_SAVE_FIELD_NUMBER: _ClassVar[int]
+    AWAIT_SAVE_FIELD_NUMBER: _ClassVar[int]
     HOLD_STEPS_FIELD_NUMBER: _ClassVar[int]
     LIST_VARIABLES_FIELD_NUMBER: _ClassVar[int]
     WRITE_SHARD_FIELD_NUMBER: _ClassVar[int]
@@ -191,12 +197,14 @@ class Reply(_message.Message):
     save: _checkpoint_service_pb2.SaveResponse
     read_state: _checkpoint_service_pb2.ReadStateResponse
     list_tasks: ListTasksResponse
+    begin_save: _checkpoint_service_pb2.BeginSaveResponse
+    await_save: _checkpoint_service_pb2.AwaitSaveResponse
     hold_steps: HoldStepsResponse
     list_variables: ListVariablesResponse
     write_shard: _checkpoint_service_pb2.WriteShardResponse
     read_index: _checkpoint_service_pb2.ReadIndexResponse
     stage_restore: _checkpoint_service_pb2.StageRestoreResponse
-    def __init__(self, id: _Optional[int] = ..., status: _Optional[_Union[Status, _Mapping]] = ..., done: _Optional[_Union[Done, _Mapping]] = ..., prepare_plan: _Optional[_Union[PreparePlanResponse, _Mapping]] = ..., save: _Optional[_Union[_checkpoint_service_pb2.SaveResponse, _Mapping]] = ..., read_state: _Optional[_Union[_checkpoint_service_pb2.ReadStateResponse, _Mapping]] = ..., list_tasks: _Optional[_Union[ListTasksResponse, _Mapping]] = ..., hold_steps: _Optional[_Union[HoldStepsResponse, _Mapping]] = ..., list_variables: _Optional[_Union[ListVariablesResponse, _Mapping]] = ..., write_shard: _Optional[_Union[_checkpoint_service_pb2.WriteShardResponse, _Mapping]] = ..., read_index: _Optional[_Union[_checkpoint_service_pb2.ReadIndexResponse, _Mapping]] = ..., stage_restore: _Optional[_Union[_checkpoint_service_pb2.StageRestoreResponse, _Mapping]] = ...) -> None: ...
+    def __init__(self, id: _Optional[int] = ..., status: _Optional[_Union[Status, _Mapping]] = ..., done: _Optional[_Union[Done, _Mapping]] = ..., prepare_plan: _Optional[_Union[PreparePlanResponse, _Mapping]] = ..., save: _Optional[_Union[_checkpoint_service_pb2.SaveResponse, _Mapping]] = ..., read_state: _Optional[_Union[_checkpoint_service_pb2.ReadStateResponse, _Mapping]] = ..., list_tasks: _Optional[_Union[ListTasksResponse, _Mapping]] = ..., begin_save: _Optional[_Union[_checkpoint_service_pb2.BeginSaveResponse, _Mapping]] = ..., await_save: _Optional[_Union[_checkpoint_service_pb2.AwaitSaveResponse, _Mapping]] = ..., hold_steps: _Optional[_Union[HoldStepsResponse, _Mapping]] = ..., list_variables: _Optional[_Union[ListVariablesResponse, _Mapping]] = ..., write_shard: _Optional[_Union[_checkpoint_service_pb2.WriteShardResponse, _Mapping]] = ..., read_index: _Optional[_Union[_checkpoint_service_pb2.ReadIndexResponse, _Mapping]] = ..., stage_restore: _Optional[_Union[_checkpoint_service_pb2.StageRestoreResponse, _Mapping]] = ...) -> None: ...
 
 class Acknowledge(_message.Message):
     __slots__ = ("ids",)
