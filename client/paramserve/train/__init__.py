@@ -1,5 +1,10 @@
 """Training: savers and checkpoints, optimizers, clusters and servers."""
 
+from paramserve._optimizers.adam import AdamOptimizer as AdamOptimizer
+from paramserve._optimizers.gradient_descent import (
+    GradientDescentOptimizer as GradientDescentOptimizer,
+)
+from paramserve._optimizers.optimizer import Optimizer as Optimizer
 from paramserve._saver.meta_graph import export_meta_graph as export_meta_graph
 from paramserve._saver.reading import NewCheckpointReader as NewCheckpointReader
 from paramserve._saver.reading import list_variables as list_variables
