@@ -136,33 +136,37 @@ def _complex(op: Operation, grad: Tensor) -> Pair:
 @RegisterGradient("SigmoidGrad")
 def _sigmoid_grad(op: Operation, grad: Tensor) -> Pair:
     y, dy = conj(op.inputs[0]), conj(op.inputs[1])
-    return _both(op, grad * dy * (1 - 2 * y), emit_tensor("SigmoidGrad", None, x=y, y=grad))
+    return _both(op, grad * dy * (1 - 2 * y), emit_tensor("SigmoidGrad", None, y=y, dy=grad))
 
 
 @RegisterGradient("TanhGrad")
 def _tanh_grad(op: Operation, grad: Tensor) -> Pair:
     y, dy = conj(op.inputs[0]), conj(op.inputs[1])
-    return _both(op, -2 * grad * dy * y, emit_tensor("TanhGrad", None, x=y, y=grad))
+    return _both(op, -2 * grad * dy * y, emit_tensor("TanhGrad", None, y=y, dy=grad))
+
+
+# Of complex numbers the following use the conjugate of y, so that theirs by y are conjugates too.
 
 
 @RegisterGradient("SqrtGrad")
 def _sqrt_grad(op: Operation, grad: Tensor) -> Pair:
-    y, dy = conj(op.inputs[0]), conj(op.inputs[1])
-    half = math.realdiv(grad, 2 * y)
-    return _both(op, -half * math.realdiv(dy, y), half)
+    quotient = math.realdiv(grad, op.inputs[0])
+    return _both(op, -conj(quotient) * op.outputs[0], quotient * 0.5)
 
 
 @RegisterGradient("RsqrtGrad")
 def _rsqrt_grad(op: Operation, grad: Tensor) -> Pair:
-    y, dy = conj(op.inputs[0]), conj(op.inputs[1])
-    return _both(op, grad * dy * square(y) * -1.5, emit_tensor("RsqrtGrad", None, x=y, y=grad))
+    y, dy = conj(op.inputs[0]), op.inputs[1]
+    dy_gradient = emit_tensor("RsqrtGrad", None, y=y, dy=grad)
+    return _both(op, conj(grad) * dy * square(y) * -1.5, dy_gradient)
 
 
 @RegisterGradient("InvGrad")
 @RegisterGradient("ReciprocalGrad")
 def _reciprocal_grad(op: Operation, grad: Tensor) -> Pair:
-    y, dy = conj(op.inputs[0]), conj(op.inputs[1])
-    return _both(op, -2 * grad * dy * y, emit_tensor("ReciprocalGrad", None, x=y, y=grad))
+    y, dy = conj(op.inputs[0]), op.inputs[1]
+    dy_gradient = emit_tensor("ReciprocalGrad", None, y=y, dy=grad)
+    return _both(op, conj(grad) * dy * y * -2, dy_gradient)
 
 
 # One argument.
@@ -183,10 +187,14 @@ def _complex_abs(op: Operation, grad: Tensor) -> Tensor:
     return math.complex(grad, zeros_like(grad)) * fn.sign(op.inputs[0])
 
 
-@RegisterGradient("Inv")
 @RegisterGradient("Reciprocal")
 def _reciprocal(op: Operation, grad: Tensor) -> Tensor:
-    return emit_tensor("ReciprocalGrad", None, x=op.outputs[0], y=grad)
+    return emit_tensor("ReciprocalGrad", None, y=op.outputs[0], dy=grad)
+
+
+@RegisterGradient("Inv")
+def _inv(op: Operation, grad: Tensor) -> Tensor:
+    return emit_tensor("InvGrad", None, y=op.outputs[0], dy=grad)
 
 
 @RegisterGradient("Square")
@@ -196,12 +204,12 @@ def _square(op: Operation, grad: Tensor) -> Tensor:
 
 @RegisterGradient("Sqrt")
 def _sqrt(op: Operation, grad: Tensor) -> Tensor:
-    return emit_tensor("SqrtGrad", None, x=op.outputs[0], y=grad)
+    return emit_tensor("SqrtGrad", None, y=op.outputs[0], dy=grad)
 
 
 @RegisterGradient("Rsqrt")
 def _rsqrt(op: Operation, grad: Tensor) -> Tensor:
-    return emit_tensor("RsqrtGrad", None, x=op.outputs[0], y=grad)
+    return emit_tensor("RsqrtGrad", None, y=op.outputs[0], dy=grad)
 
 
 @RegisterGradient("Exp")
@@ -226,12 +234,12 @@ def _log1p(op: Operation, grad: Tensor) -> Tensor:
 
 @RegisterGradient("Sigmoid")
 def _sigmoid(op: Operation, grad: Tensor) -> Tensor:
-    return emit_tensor("SigmoidGrad", None, x=conj(op.outputs[0]), y=grad)
+    return emit_tensor("SigmoidGrad", None, y=conj(op.outputs[0]), dy=grad)
 
 
 @RegisterGradient("Tanh")
 def _tanh(op: Operation, grad: Tensor) -> Tensor:
-    return emit_tensor("TanhGrad", None, x=conj(op.outputs[0]), y=grad)
+    return emit_tensor("TanhGrad", None, y=conj(op.outputs[0]), dy=grad)
 
 
 @RegisterGradient("Sin")

@@ -13,7 +13,7 @@ from paramserve._gradients.broadcasting import summed_to
 from paramserve._gradients.handling import takes_missing
 from paramserve._ops import elementary as fn
 from paramserve._ops.array import expand_dims
-from paramserve._ops.math_reduce import reduce_sum
+from paramserve._ops.math_reduce import add_n, reduce_sum
 from paramserve._ops.nn_softmax import log_softmax, softmax
 
 
@@ -33,10 +33,10 @@ def _log_softmax(op: Operation, grad: Tensor) -> Tensor:
 
 
 def _of_logits(op: Operation, loss_grad: Tensor | None, derivative_grad: Tensor | None) -> Tensor:
-    """The gradient of the logits; `derivative_grad` is that of the op's second output.
+    """The gradient of the logits.
 
-    The second output is the softmax minus the labels (times nothing), so its own derivative by the
-    logits is that of a softmax.
+    The op's second output is the derivative of its loss: the softmax minus the labels. So the
+    second output's own derivative by the logits is that of a softmax.
     """
     logits = op.inputs[0]
     parts = []
@@ -44,7 +44,7 @@ def _of_logits(op: Operation, loss_grad: Tensor | None, derivative_grad: Tensor 
         parts.append(expand_dims(loss_grad, -1) * op.outputs[1])
     if derivative_grad is not None:
         parts.append(_through_softmax(softmax(logits), derivative_grad))
-    return parts[0] if len(parts) == 1 else parts[0] + parts[1]
+    return add_n(parts)
 
 
 @RegisterGradient("SoftmaxCrossEntropyWithLogits")
@@ -53,11 +53,16 @@ def _cross_entropy(
     op: Operation, loss_grad: Tensor | None, derivative_grad: Tensor | None
 ) -> list[Tensor | None]:
     logits, labels = op.inputs
-    by_logits = summed_to(_of_logits(op, loss_grad, derivative_grad), logits, labels)
-    if loss_grad is None:
-        return [by_logits, None]
-    by_labels = expand_dims(loss_grad, -1) * -log_softmax(logits)
-    return [by_logits, summed_to(by_labels, labels, logits)]
+    by_logits = _of_logits(op, loss_grad, derivative_grad)
+    by_labels = []
+    if loss_grad is not None:
+        by_labels.append(expand_dims(loss_grad, -1) * -log_softmax(logits))
+    if derivative_grad is not None:
+        by_labels.append(-derivative_grad)
+    return [
+        summed_to(by_logits, logits, labels),
+        summed_to(add_n(by_labels), labels, logits),
+    ]
 
 
 @RegisterGradient("SparseSoftmaxCrossEntropyWithLogits")

@@ -17,7 +17,7 @@ from paramserve._framework.convert import convert_to_tensor
 from paramserve._framework.scopes import name_scope
 from paramserve._framework.tensor import Tensor
 from paramserve._framework.types import DTypeLike, ShapeLike, TensorLike
-from paramserve._ops.array import cast, identity, shape, squeeze, stop_gradient
+from paramserve._ops.array import cast, identity, shape, squeeze
 from paramserve._ops.elementary import floor, reciprocal, rsqrt, square
 from paramserve._ops.emit import emit_tensor, emit_tensors
 from paramserve._ops.indexing import gather
@@ -281,8 +281,7 @@ def moments(
         narrow = dtype in (dtypes.float16, dtypes.bfloat16)
         wide: Tensor = cast(x, dtypes.float32) if narrow else x
         mean = reduce_mean(wide, axes, keep_dims=True, name="mean")
-        # The mean is a constant here: what flows through it into the squares adds up to 0.
-        squares = squared_difference(wide, stop_gradient(mean))
+        squares = squared_difference(wide, mean)
         variance = reduce_mean(squares, axes, keep_dims=True, name="variance")
         if not keep:
             dims = _axes_list(axes, x)
