@@ -248,12 +248,11 @@ def _complex(node: KernelNode, real: Array, imag: Array) -> Array:
 
 
 # Derivatives from the result y and the derivative dy of what y goes into. For complex numbers
-# they are those of the conjugate function, which is what TensorFlow's gradients are made of.
+# the last four are those of the conjugate function, the first two are not, as in TensorFlow.
 
 
 def _sigmoid_grad(y: Array, dy: Array) -> Any:
     """Dy · y · (1 − y)."""
-    y = np.conjugate(y)
     result = np.asarray(np.subtract(1, y, dtype=y.dtype))
     np.multiply(result, y, out=result)
     return np.multiply(result, dy)
@@ -261,7 +260,7 @@ def _sigmoid_grad(y: Array, dy: Array) -> Any:
 
 def _tanh_grad(y: Array, dy: Array) -> Any:
     """Dy · (1 − y²)."""
-    result = np.asarray(np.square(np.conjugate(y)))
+    result = np.asarray(np.square(y))
     np.subtract(1, result, out=result)
     return np.multiply(result, dy)
 
