@@ -34,6 +34,12 @@ $(VENV)/.group-%: $(VENV)/.setup
 	$(PIP) install --quiet --group $*
 	@touch $@
 
+# Peers are large and bring their own versions of things, so benchmarks have an environment too.
+.venv-bench/.setup: pyproject.toml $(VENV)/.setup
+	test -x .venv-bench/bin/python || $(PYTHON) -m venv --without-pip .venv-bench
+	$(PIP) --python .venv-bench install --quiet --editable . --group bench
+	@touch $@
+
 # The code generator holds protobuf back, so it has an environment of its own.
 .venv-protos/.setup: pyproject.toml $(VENV)/.setup
 	test -x .venv-protos/bin/python || $(PYTHON) -m venv --without-pip .venv-protos
@@ -41,8 +47,12 @@ $(VENV)/.group-%: $(VENV)/.setup
 	@touch $@
 
 .PHONY: demo
-demo: $(VENV)/.setup ## Train a small model on two servers and two workers
-	$(BIN)/paramserve run --ps 2 --workers 2 -- $(BIN)/python examples/digits.py $(ARGS)
+demo: $(VENV)/.setup ## Train on two servers and two workers, then restore on two new servers
+	$(BIN)/paramserve run --ps 2 --workers 2 --checkpoint-root build/demo -- \
+		$(BIN)/python examples/digits.py $(ARGS)
+	@echo "The servers are gone; two new ones restore the checkpoint."
+	$(BIN)/paramserve run --ps 2 --workers 1 --checkpoint-root build/demo -- \
+		$(BIN)/python examples/digits.py --restore
 
 .PHONY: test
 test: $(VENV)/.setup $(VENV)/.group-oracle .venv-protos/.setup ## Run the whole test suite
@@ -70,8 +80,8 @@ wheel: $(VENV)/.setup ## Build the wheel, install it into a fresh environment, t
 	$(BIN)/python -m pytest tests/wheel -m '' $(ARGS)
 
 .PHONY: bench
-bench: $(VENV)/.group-bench ## Measure against other parameter servers
-	$(BIN)/python -m benchmarks $(ARGS)
+bench: .venv-bench/.setup ## Measure against other parameter servers
+	.venv-bench/bin/python -m benchmarks $(ARGS)
 
 .PHONY: docs
 docs: $(VENV)/.group-docs ## Build the documentation into site/
@@ -84,4 +94,4 @@ clean: ## Delete what was built, and caches; the environments stay
 
 .PHONY: distclean
 distclean: clean ## Delete the environments too
-	rm -rf $(VENV) .venv-protos
+	rm -rf $(VENV) .venv-bench .venv-protos
