@@ -21,12 +21,9 @@ NOT_YET = frozenset(
         "nn.conv2d",
         "nn.max_pool",
         "nn.avg_pool",
-        "train.Optimizer",
-        "train.GradientDescentOptimizer",
         "train.MomentumOptimizer",
         "train.AdagradOptimizer",
         "train.AdadeltaOptimizer",
-        "train.AdamOptimizer",
         "train.RMSPropOptimizer",
         "train.FtrlOptimizer",
         "train.ProximalGradientDescentOptimizer",
@@ -86,11 +83,12 @@ def wanted_parameters(text: str) -> list[inspect.Parameter]:
 @pytest.mark.parametrize("row", rows())
 def test_a_name_takes_the_arguments_that_programs_give_it(row):
     name, bracket, arguments = row.partition("(")
-    if is_not_yet(name):
-        with pytest.raises(AttributeError):
-            find(name)
-        return
-    found = find(name)
+    try:
+        found = find(name)
+    except AttributeError:
+        if is_not_yet(name):
+            pytest.skip("not built yet")
+        raise
     if not bracket:
         return
     ours, wanted = parameters(found), wanted_parameters(arguments)
