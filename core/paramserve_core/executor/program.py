@@ -230,7 +230,11 @@ def _as_value(output: Any) -> Any:
 
 def _result(name: str, value: Any) -> Array:
     if value.__class__ is Ref:
-        array: Array = value.read()
+        try:
+            array: Array = value.read()
+        except OpError as error:
+            error.node_name = error.node_name or split_input(name).node
+            raise
         return array
     if value is DEAD:
         raise InvalidArgumentError(

@@ -113,6 +113,15 @@ def test_an_error_has_the_op_and_the_line_that_made_it(sess):
     assert "created at: " in str(error)
 
 
+def test_a_variable_that_is_fetched_without_a_value_is_named(sess):
+    v = ps.Variable(1.0, name="v")
+    for fetch in (v, v.value(), v.ref()):
+        with pytest.raises(ps.errors.FailedPreconditionError, match="value v") as info:
+            sess.run(fetch)
+        assert info.value.op.name in ("v", "v/read")
+        assert "test_session_run.py" in info.value.created_at
+
+
 def test_an_error_of_an_op_that_the_graph_does_not_have_is_passed_on(sess, monkeypatch):
     a = ps.constant(1)
     sess.run(a)
