@@ -24,6 +24,7 @@ from paramserve._framework.graph import Graph, get_default_graph, graph_of
 from paramserve._framework.operation import Operation
 from paramserve._framework.tensor import Tensor
 from paramserve._framework.types import DTypeLike, ShapeLike
+from paramserve._variables.initial_values import from_initialized_values
 from paramserve_core.dtypes import DType, as_dtype
 from paramserve_core.shapes import TensorShape, as_shape
 from paramserve_protos.v1.variable_pb2 import VariableDef
@@ -84,6 +85,7 @@ def add_variable_ops(
         else:
             value = convert_to_tensor(initial_value, dtype, "initial_value")
             _check_is_outside(value, scope)
+            value = from_initialized_values(value)
             ref = _add_ref(_shape_of(value, validate_shape), value.dtype.base_dtype, scope)
         with graph.colocate_with(ref.op):
             assigned: Tensor = apply_op(
@@ -128,7 +130,8 @@ def _from_callable(
 
 def _made(graph: Graph, make: Callable[[], Any], dtype: DType) -> Tensor:
     with graph.name_scope("Initializer"):
-        return convert_to_tensor(make(), dtype, "initial_value")
+        value = convert_to_tensor(make(), dtype, "initial_value")
+    return from_initialized_values(value)
 
 
 def _shape_of(value: Tensor, validate_shape: bool) -> TensorShape:

@@ -45,7 +45,8 @@ class Variable(TensorOperators):
     The initial value says type and shape. The variable has no value before its `initializer` ran
     or it was restored from a checkpoint; reading it then is a FailedPreconditionError. Wherever
     the program makes it, it does not depend on control dependencies, and it is initialised outside
-    of a conditional.
+    of a conditional. An initial value that is computed from other variables takes their
+    `initialized_value()`, so that all may be initialised in one step.
 
     Args:
         initial_value: a tensor, or what becomes one, or a callable without arguments that answers
