@@ -94,14 +94,14 @@ def _relu6_grad(gradients: Array, features: Array) -> Any:
 
 
 def _elu_grad(gradients: Array, outputs: Array) -> Any:
-    slope = np.minimum(outputs, 0, out=np.empty_like(outputs))
+    slope = np.fmin(outputs, 0, out=np.empty_like(outputs))
     slope += 1
     return np.multiply(slope, gradients, out=slope)
 
 
 def _selu_grad(gradients: Array, outputs: Array) -> Any:
     slope = np.add(outputs, _SELU_SCALED_ALPHA, out=np.empty_like(outputs))
-    np.copyto(slope, _SELU_SCALE, where=np.greater_equal(outputs, 0))
+    np.copyto(slope, _SELU_SCALE, where=np.logical_not(outputs < 0))
     return np.multiply(slope, gradients, out=slope)
 
 
@@ -133,11 +133,15 @@ kernel("SoftplusGrad")(_activation_grad(_softplus_grad))
 kernel("SoftsignGrad")(_activation_grad(_softsign_grad))
 
 
+def _alpha(node: KernelNode) -> float:
+    return float(np.float32(node.attrs["alpha"]))  # as precise as it is in a message
+
+
 @kernel("LeakyRelu")
 @widened
 @quiet
 def _leaky_relu(node: KernelNode, features: Array) -> Array:
-    leak = np.multiply(features, node.attrs["alpha"], out=np.empty_like(features))
+    leak = np.multiply(features, _alpha(node), out=np.empty_like(features))
     np.copyto(leak, features, where=features > 0)
     return leak
 
@@ -147,7 +151,7 @@ def _leaky_relu(node: KernelNode, features: Array) -> Array:
 @quiet
 def _leaky_relu_grad(node: KernelNode, gradients: Array, features: Array) -> Array:
     check_same_shape("LeakyReluGrad", gradients=gradients, features=features)
-    leak = np.multiply(gradients, node.attrs["alpha"], out=np.empty_like(gradients))
+    leak = np.multiply(gradients, _alpha(node), out=np.empty_like(gradients))
     np.copyto(leak, gradients, where=features > 0)
     return leak
 

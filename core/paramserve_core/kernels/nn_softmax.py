@@ -82,7 +82,8 @@ def _cross_entropy(node: KernelNode, features: Array, labels: Array) -> tuple[Ar
     backprop = np.empty(shape, features.dtype)
     terms = np.subtract(_log_total(shifted, backprop), shifted, out=shifted)
     terms *= labels
-    # A class that cannot be, of logit -inf, costs nothing where its label is 0.
+    # A class that cannot be, of logit -inf, costs nothing where its label is 0; as in the sparse
+    # form, but not as in TensorFlow, where 0 times infinity makes the loss nan.
     np.copyto(terms, 0, where=np.equal(labels, 0))
     backprop /= np.sum(backprop, axis=-1, keepdims=True)
     backprop -= labels

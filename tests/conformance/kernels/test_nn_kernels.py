@@ -72,11 +72,10 @@ def ranked(draw, version):
 
 
 @st.composite
-def top(draw, version):
+def top(draw):
     # Few different numbers, so that equal ones must keep their order.
     value = draw(tensors(st.sampled_from(REALS), shape=shapes(1, 3, max_size=6), low=-2, high=2))
-    k = draw(st.integers(0, value.shape[-1]))
-    return Case(value, k=k) if version == 1 else Case(value, np.int32(k))
+    return Case(value, np.int32(draw(st.integers(0, value.shape[-1]))))
 
 
 @st.composite
@@ -108,8 +107,7 @@ CASES = {
     "L2Loss": one(FLOATS),
     "InTopK": ranked(1),
     "InTopKV2": ranked(2),
-    "TopK": top(1),
-    "TopKV2": top(2),
+    "TopKV2": top(),
     "Softmax": one(FLOATS, shape=shapes(min_rank=1, min_size=1)),
     "LogSoftmax": one(FLOATS, shape=shapes(min_rank=1, min_size=1)),
     "SoftmaxCrossEntropyWithLogits": classified(),
@@ -142,9 +140,7 @@ def test_a_derivative_at_special_numbers_is_tensorflows(tf, op):
     assert_agrees(tf, f"{op}Grad", np.ones_like(values), values, atol=1e-30)
 
 
-LOGITS = np.float32(
-    [[1e4, -1e4, 0], [3e38, 3e38, -3e38], [-np.inf, 1, 2], [np.nan, 0, 1], [np.inf, 0, 1]]
-)
+LOGITS = np.float32([[1e4, -1e4, 0], [3e38, 3e38, -3e38], [-np.inf, 1, 2], [-np.inf] * 3])
 
 
 @pytest.mark.parametrize("op", ["Softmax", "LogSoftmax"])
@@ -152,12 +148,31 @@ def test_a_softmax_of_large_logits_is_tensorflows(tf, op):
     assert_agrees(tf, op, LOGITS)
 
 
-def test_a_loss_of_large_logits_is_tensorflows(tf):
-    for column in range(3):
-        labels = np.eye(3, dtype=np.float32)[[column] * len(LOGITS)]
-        assert_agrees(tf, "SoftmaxCrossEntropyWithLogits", LOGITS, labels)
-        sparse = np.full(len(LOGITS), column)
-        assert_agrees(tf, "SparseSoftmaxCrossEntropyWithLogits", LOGITS, sparse)
+@pytest.mark.parametrize("column", range(3))
+def test_a_loss_of_large_logits_is_tensorflows(tf, column):
+    labels = np.full(len(LOGITS), column)
+    assert_agrees(tf, "SparseSoftmaxCrossEntropyWithLogits", LOGITS, labels)
+
+
+@pytest.mark.parametrize("column", range(3))
+def test_a_loss_is_the_same_from_labels_and_from_their_numbers(column):
+    labels = np.full(len(LOGITS), column)
+    sparse = kernel_driver.run("SparseSoftmaxCrossEntropyWithLogits", LOGITS, labels)
+    dense = kernel_driver.run(
+        "SoftmaxCrossEntropyWithLogits", LOGITS, np.eye(3, dtype=np.float32)[labels]
+    )
+    for ours, other in zip(dense, sparse, strict=True):
+        np.testing.assert_array_equal(ours, other)
+
+
+def test_both_versions_of_top_k_give_the_same():
+    # TensorFlow has lost its kernel of the first.
+    value = np.int32([[3, 1, 3, 2], [0, 0, 0, 0]])
+    for k in range(5):
+        first = kernel_driver.run("TopK", value, k=k)
+        second = kernel_driver.run("TopKV2", value, np.int32(k))
+        for ours, other in zip(first, second, strict=True):
+            np.testing.assert_array_equal(ours, other)
 
 
 def test_a_row_with_a_number_that_is_not_finite_is_in_no_top(tf):
@@ -174,7 +189,7 @@ REFUSED = {
     "leaky gradient's shape": ("LeakyReluGrad", Case(X, X[:1])),
     "bias of a vector": ("BiasAdd", Case(X[0], X[0])),
     "bias's size": ("BiasAdd", Case(X, X[:, 0])),
-    "bias's size, channels first": ("BiasAdd", Case(X, X[0], data_format="NCHW")),
+    "bias's size, channels first": ("BiasAdd", Case(X, X[:, 0], data_format="NCHW")),
     "bias's rank": ("BiasAdd", Case(X, X)),
     "bias gradient of a vector": ("BiasAddGrad", Case(X[0])),
     "targets' size": ("InTopK", Case(X, I32([0]), k=1)),
@@ -203,4 +218,5 @@ def test_an_op_refuses_what_tensorflow_refuses(tf, what):
     op, case = REFUSED[what]
     with pytest.raises(errors.InvalidArgumentError):
         kernel_driver.run(op, *case.inputs, **case.attrs)
-    assert_agrees(tf, op, *case.inputs, **case.attrs)
+    with pytest.raises((errors.OpError, LookupError)):
+        kernel_driver.run_oracle(tf, op, *case.inputs, **case.attrs)
