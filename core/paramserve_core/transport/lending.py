@@ -386,8 +386,9 @@ class Borrower:
                     raise malformed(f"segment {place.segment} of {len(borrowed)}")
                 tensors.append(self._borrow(borrowed[place.segment], tensor, place.offset))
                 continue
-            while not tensor.is_complete:
-                tensor.fill(reader.body(tensor.size))
+            missing = tensor.size
+            while missing:
+                missing -= tensor.fill(reader.body(missing))
             tensors.append(tensor.array())
         return tensors
 

@@ -187,11 +187,13 @@ class LocalListener:
             InvalidArgumentError: what it said is malformed.
         """
         connected.settimeout(_HANDSHAKE_S)
-        process = check_peer(connected)
         reader.max_packet_bytes = _MAX_GREETING_BYTES
+        # Read before anything is refused: closing a socket with something unread in it takes from
+        # the peer what it has not read.
         packet = reader.next_packet()
         if packet is None:
             raise EOFError
+        process = check_peer(connected)
         with self._lock:
             expires = self._nonces.pop(packet.nonce, 0.0)
         if expires < self._now():

@@ -97,6 +97,7 @@ class LocalConnection:
         self._sending = threading.Lock()
         self._state = threading.Lock()
         self._reason: str | None = None
+        self._is_closed = False
         self._lender = Lender(max_message_bytes)
         self._borrower = Borrower(
             max_message_bytes, maps_privately=is_client, released_one=self._tell
@@ -175,8 +176,8 @@ class LocalConnection:
                 released.extendleft(packet.released)
                 dropped.extendleft(packet.dropped)
                 return  # The next message says it.
-            except OSError as error:
-                self._break(str(error.strerror))
+            except OSError:
+                return  # The thread that reads finds out that the connection is broken.
             finally:
                 self._sending.release()
 
@@ -196,10 +197,9 @@ class LocalConnection:
         except Exception as failure:
             _log.exception("receiving from %s failed", self._peer)
             error = InternalError(None, None, f"{type(failure).__name__}: {failure}")
-        was_open = self._reason is None
         self._break(error.message)
         self._end()
-        if was_open:
+        if not self._is_closed:
             receiver.lost(error)
 
     def _receive(self, receiver: Receiver) -> None:
@@ -214,7 +214,7 @@ class LocalConnection:
                 self._borrower.drop(number)
             inline_bytes = self._reader.body_bytes
             message = self._borrower.message(packet, self._reader)
-            if message is not None and self._reason is None:
+            if message is not None and not self._is_closed:
                 shared_bytes = sum(segment.bytes for segment in packet.segments)
                 self._traffic.received(inline_bytes + len(packet.envelope) + shared_bytes)
                 receiver.received(message)
@@ -240,16 +240,12 @@ class LocalConnection:
         A client makes what it borrowed its own. A server lets its client do that: it goes on
         reading until the client has closed its end, see `abandon`.
         """
-        if not self._break("it was closed here"):
-            return
-        if self._is_client:
-            self._make_own()
-            self._shut(socket.SHUT_RDWR)
-        else:
-            self._shut(socket.SHUT_WR)
+        self._is_closed = True
+        self._break("it was closed here")
 
     def abandon(self) -> None:
         """Ends the connection whatever the peer does; what it uses is left to it."""
+        self._is_closed = True
         self._break("the server stops")
         self._lender.take_back_all()
         self._shut(socket.SHUT_RDWR)
@@ -258,17 +254,17 @@ class LocalConnection:
         """Makes what was borrowed independent of the peer, before this process is forked."""
         self._borrower.make_own()
 
-    def _break(self, reason: str) -> bool:
-        """Answers whether this was the end, or there was one before."""
+    def _break(self, reason: str) -> None:
+        """Makes the threads that send and read come to an end; the first reason counts."""
         with self._state:
             if self._reason is not None:
-                return False
+                return
             self._reason = reason
-        if not self._is_client:
-            # Wakes a thread that waits for room; a client's end must stay until its arrays are
-            # its own.
+        if self._is_client:
+            self._make_own()
+            self._shut(socket.SHUT_RDWR)
+        else:
             self._shut(socket.SHUT_WR)
-        return True
 
     def _end(self) -> None:
         """The thread that reads is done: frees everything."""

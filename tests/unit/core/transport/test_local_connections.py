@@ -1,0 +1,515 @@
+"""What the same-host transport promises: round trips, ownership, leases, fallback."""
+
+import gc
+import logging
+import os
+import struct
+import threading
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from local_fakes import RawClient, local_server, until
+from paramserve_core.dtypes import float64
+from paramserve_core.errors import (
+    InvalidArgumentError,
+    ResourceExhaustedError,
+    UnavailableError,
+    UnimplementedError,
+)
+from paramserve_core.executor.store import VariableStore
+from paramserve_core.shapes import TensorShape
+from paramserve_core.transport import local_dialer, local_packets, local_socket, segments
+from paramserve_core.transport.choice import Transport, dialer, shared_memory, transport_from_env
+from paramserve_core.transport.grpc_client import GrpcConnection, GrpcDialer
+from paramserve_core.transport.interface import Message
+from paramserve_core.transport.local_dialer import LocalDialer, is_loopback
+from paramserve_core.transport.local_socket import LocalConnection
+from paramserve_core.transport.ownership import is_exclusive
+from transport_fakes import Echo, Inbox, call, grpc_server
+
+HUGE = 1 << 18
+"""Elements; of every type that is 256 KiB or more, of float64 2 MiB."""
+
+
+class Keeper:
+    """A `Host` that keeps what arrives, and can send."""
+
+    def __init__(self) -> None:
+        self.inbox = Inbox()
+        self.connection = None
+
+    def accept(self, connection, peer):
+        self.connection = connection
+        return self.inbox
+
+
+class Pair:
+    """Both ends of one connection."""
+
+    def __init__(self, listener, dialer, keeper) -> None:
+        self.listener = listener
+        self.inbox = Inbox()
+        self.client = dialer.dial(self.inbox, 10)
+        self.keeper = keeper
+        until(lambda: keeper.connection is not None)
+        self.server = keeper.connection
+
+    def push(self, *tensors):
+        """Sends tensors to the server; answers what it got."""
+        self.client.send(Message(call(), tensors))
+        return self.keeper.inbox.next().tensors
+
+    def pull(self, *tensors):
+        """Sends tensors to the client; answers what it got."""
+        self.server.send(Message(call(), tensors))
+        return self.inbox.next().tensors
+
+
+@pytest.fixture
+def pair():
+    keeper = Keeper()
+    with local_server(keeper) as (listener, dialer):
+        pair = Pair(listener, dialer, keeper)
+        yield pair
+        pair.client.close()
+
+
+def leased(elements=HUGE, value=1.0):
+    """An array as a server's variable has it, and a lease on it."""
+    array = segments.POOL.allocate((elements,), np.float64)
+    array[:] = value
+    view = array.view()
+    view.flags.writeable = False
+    return array, view
+
+
+NUMERIC = [
+    np.float32,
+    np.float64,
+    np.float16,
+    ml_dtypes.bfloat16,
+    np.complex64,
+    np.complex128,
+    np.int8,
+    np.int16,
+    np.int32,
+    np.int64,
+    np.uint8,
+    np.uint16,
+    np.uint32,
+    np.uint64,
+    np.bool_,
+]
+
+
+@pytest.mark.parametrize("dtype", NUMERIC, ids=lambda dtype: dtype.__name__)
+@pytest.mark.parametrize("size", [0, 1, 1000, 1 << 17, 1 << 18])
+def test_tensors_of_every_type_and_size_arrive_as_they_were(pair, dtype, size):
+    sent = (np.arange(size) % 100).astype(dtype)
+    for arrived in (pair.push(sent)[0], pair.pull(sent)[0]):
+        assert arrived.dtype == sent.dtype
+        np.testing.assert_array_equal(arrived, sent)
+
+
+def test_strings_arrive_as_they_were(pair):
+    sent = np.array([b"", b"a" * 200_000, b"\x00\xff"], object).reshape(3, 1)
+    for arrived in (pair.push(sent)[0], pair.pull(sent)[0]):
+        assert arrived.tolist() == sent.tolist()
+
+
+@pytest.mark.slow
+def test_shapes_and_orders_of_memory_arrive_as_arrays_in_row_major_order(pair):
+    base = np.arange(6 * HUGE, dtype=np.float64).reshape(6, -1)
+    views = [base.T, base[::2], np.asfortranarray(base), base.astype(">f8"), base[:0]]
+    for arrived, sent in zip(pair.push(*views), views, strict=True):
+        assert arrived.flags.c_contiguous
+        assert arrived.dtype == np.float64
+        np.testing.assert_array_equal(arrived, sent)
+
+
+@pytest.mark.slow
+def test_one_message_may_carry_more_tensors_than_descriptors(pair):
+    sent = [np.full(16 << 10, n, np.float64) for n in range(300)]  # 128 KiB each.
+    sent += [np.full(HUGE, n, np.float32) for n in range(260)]  # 1 MiB each.
+    for arrived, expected in zip(pair.push(*sent), sent, strict=True):
+        assert (arrived == expected[0]).all()
+    before = segments.POOL.segment_count
+    arrived = pair.pull(*sent)
+    assert all((a == e[0]).all() for a, e in zip(arrived, sent, strict=True))
+    assert segments.POOL.segment_count <= before + 260
+
+
+def test_without_segments_large_tensors_go_through_the_socket(pair, monkeypatch):
+    monkeypatch.setattr(segments.POOL, "_max_segments", 0)
+    monkeypatch.setattr(segments.POOL, "_idle", [])
+    sent = [np.arange(HUGE, dtype=np.float64), np.ones(3), np.arange(HUGE, dtype=np.float64)]
+    for arrived, expected in zip(pair.push(*sent), sent, strict=True):
+        np.testing.assert_array_equal(arrived, expected)
+    assert pair.client.lease_count == 0
+
+
+# Who owns what arrives.
+
+
+def test_what_a_client_gets_is_its_own_and_the_servers_memory_stays_as_it_is(pair):
+    array, lease = leased()
+    fetched = pair.pull(lease)[0]
+    assert is_exclusive(fetched)
+    fetched += 1
+    assert (array == 1).all()
+    assert (fetched == 2).all()
+
+
+def test_a_leased_variable_goes_to_the_client_without_a_copy(pair):
+    before = segments.POOL.segment_count
+    _, lease = leased()
+    fetched = pair.pull(lease, lease[10:])
+    assert segments.POOL.segment_count <= before + 1
+    assert (fetched[1] == 1).all()
+    fetched[0][:] = 5
+    assert (fetched[1] == 1).all()  # Two arrays on the same memory are independent.
+
+
+def test_memory_that_may_be_written_to_is_copied(pair):
+    """The sender may change its arrays as soon as `send` returns."""
+    array, _ = leased()
+    fetched = pair.pull(array)[0]
+    array[:] = 7
+    assert (fetched == 1).all()
+
+
+def test_what_a_server_gets_is_read_where_it_lies(pair):
+    sent = np.ones(HUGE)
+    arrived = pair.push(sent)[0]
+    assert not arrived.flags.writeable
+    assert not is_exclusive(arrived)
+    sent[:] = 2
+    assert (arrived == 1).all()
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.int64, np.uint8, np.bool_])
+def test_integers_and_bools_are_a_servers_own(pair, dtype):
+    arrived = pair.push(np.ones(1 << 20, dtype))[0]
+    assert arrived.flags.owndata
+    until(lambda: pair.client.lease_count == 0)
+
+
+# Leases.
+
+
+def test_a_lease_ends_with_the_last_array(pair):
+    fetched = pair.pull(*[np.ones(HUGE) for _ in range(3)])
+    assert pair.server.lease_count == 3
+    view = fetched[0][5:]
+    del fetched
+    until(lambda: pair.server.lease_count == 1)
+    assert view[0] == 1
+    del view
+    until(lambda: pair.server.lease_count == 0)
+
+
+def test_a_variable_is_written_in_place_again_once_its_lease_ended(pair):
+    store = VariableStore(memory=segments.POOL)
+    variable = store.get_or_create("v", "", float64, TensorShape([HUGE]))
+    variable.assign(np.ones(HUGE))
+
+    def place() -> int:
+        return segments.locate(variable.read())[0].segment.id
+
+    first = place()
+    fetched = pair.pull(variable.read())
+    variable.assign(np.zeros(HUGE))
+    second = place()
+    assert second != first
+    assert (fetched[0] == 1).all()
+    del fetched
+    until(lambda: pair.server.lease_count == 0)
+    variable.assign(np.ones(HUGE))
+    assert place() == second
+
+
+def test_repeated_pushes_use_the_same_memory(pair):
+    pair.push(np.ones(HUGE))
+    until(lambda: pair.client.lease_count == 0)
+    before = segments.POOL.segment_count
+    for _ in range(10):
+        pair.push(np.ones(HUGE))
+        until(lambda: pair.client.lease_count == 0)
+    assert segments.POOL.segment_count <= before
+
+
+def test_a_segment_that_is_freed_is_unmapped_by_the_server(pair, monkeypatch):
+    known = pair.server._borrower
+    pair.push(np.ones(HUGE))
+    assert known.known_count == 1
+    monkeypatch.setattr(segments.POOL, "_max_idle_bytes", 0)
+    until(lambda: pair.client.lease_count == 0)
+    segments.POOL._settle()
+    segments.POOL.take(1)  # Sorts out what is idle.
+    until(lambda: known.known_count == 0 or pair.client.send(Message(call())) is not None)
+
+
+def test_arrays_outlive_the_connection_and_what_the_server_does_then(pair):
+    array, lease = leased()
+    fetched = pair.pull(lease)[0]
+    pair.client.close()
+    pair.keeper.inbox.error()
+    array[:] = 9
+    assert (fetched == 1).all()
+    fetched[:] = 3
+    assert (array == 9).all()
+
+
+def test_arrays_outlive_a_server_that_closes(pair):
+    array, lease = leased()
+    fetched = pair.pull(lease)[0]
+    pair.server.close()
+    pair.inbox.error()
+    until(lambda: pair.server.lease_count == 0)
+    array[:] = 9
+    assert (fetched == 1).all()
+
+
+def test_what_a_server_still_reads_is_not_used_again_when_the_client_closes(pair):
+    arrived = pair.push(np.ones(HUGE))[0]
+    pair.client.close()
+    pair.keeper.inbox.error()
+    until(lambda: pair.client.lease_count == 0)
+    others = [segments.POOL.take(HUGE * 8) for _ in range(4)]
+    for memory in others:
+        memory[:] = 0
+    assert (arrived == 1).all()
+
+
+def test_a_fork_leaves_the_child_arrays_of_its_own(pair):
+    array, lease = leased()
+    fetched = pair.pull(lease)[0]
+    local_socket._before_fork()
+    array[:] = 9
+    assert (fetched == 1).all()
+
+
+def test_a_child_process_ends_no_lease(pair):
+    fetched = pair.pull(np.ones(HUGE))
+    pair.client._borrower._process = os.getpid() + 1
+    del fetched
+    gc.collect()
+    pair.push(np.ones(3))
+    pair.pull(np.ones(3))
+    assert pair.server.lease_count == 1
+
+
+@pytest.mark.slow
+def test_connections_leave_no_threads_or_descriptors():
+    def descriptors() -> int:
+        return len(os.listdir("/proc/self/fd"))
+
+    echo = Echo()
+    with local_server(echo) as (_, dialer):
+
+        def connect_and_close() -> None:
+            inbox = Inbox()
+            connection = dialer.dial(inbox, 10)
+            connection.send(Message(call(1), [np.zeros(HUGE)]))
+            inbox.next()
+            connection.close()
+            echo.lost.get(timeout=10)
+
+        for _ in range(3):
+            connect_and_close()
+        gc.collect()
+        before = descriptors(), threading.active_count()
+        for _ in range(50):
+            connect_and_close()
+        gc.collect()
+        until(lambda: descriptors() <= before[0] + 2 and threading.active_count() <= before[1])
+
+
+# Flow and ends.
+
+
+def test_a_message_that_is_interrupted_ends_the_connection(pair, monkeypatch):
+    """Ctrl-C in the middle of a packet: what comes after half of one is not understood."""
+
+    def interrupted(connected, packet, *rest, **options):
+        encoded = packet.SerializeToString()
+        connected.sendall(struct.pack("<IQ", len(encoded), 0) + encoded[:1])
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(local_packets, "write", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            pair.client.send(Message(call()))
+    assert isinstance(pair.inbox.error(), UnavailableError)
+    assert isinstance(pair.keeper.inbox.error(), UnavailableError)
+    with pytest.raises(UnavailableError, match="interrupted"):
+        pair.client.send(Message(call()))
+
+
+def test_messages_in_both_directions_do_not_wait_for_each_other(pair):
+    """Each side sends more than the socket holds before it reads."""
+    tensors = [np.array([b"x" * (1 << 20)], object)]
+
+    def send(connection) -> None:
+        for number in range(20):
+            connection.send(Message(call(number), tensors))
+
+    threads = [threading.Thread(target=send, args=(end,)) for end in (pair.client, pair.server)]
+    for thread in threads:
+        thread.start()
+    for number in range(20):
+        assert pair.inbox.next().envelope.call.id == number
+        assert pair.keeper.inbox.next().envelope.call.id == number
+    for thread in threads:
+        thread.join()
+
+
+def test_a_message_above_the_limit_is_not_sent():
+    with local_server(Echo(), max_message_bytes=1 << 20) as (_, dialer):
+        dialer._grpc._max_message_bytes = 1000
+        inbox = Inbox()
+        connection = dialer.dial(inbox, 10)
+        for size in (1000, 1 << 20):
+            with pytest.raises(ResourceExhaustedError, match="limit is 1000"):
+                connection.send(Message(call(), [np.zeros(size)]))
+        connection.send(Message(call(3)))
+        assert inbox.next().envelope.call.id == 3
+        assert connection.lease_count == 0
+        connection.close()
+
+
+def test_a_server_refuses_a_message_above_its_own_limit():
+    with local_server(Echo(), max_message_bytes=1000) as (_, dialer):
+        for size in (1000, 1 << 20):
+            inbox = Inbox()
+            connection = dialer.dial(inbox, 10)
+            connection.send(Message(call(), [np.zeros(size)]))
+            error = inbox.error()
+            assert "the limit is 1000" in error.message
+            with pytest.raises(UnavailableError, match="limit is 1000"):
+                connection.send(Message(call()))
+
+
+def test_a_server_has_no_more_local_connections_than_it_may():
+    with local_server(Echo(), max_conversations=2) as (_, dialer):
+        connections = [dialer.dial(Inbox(), 10) for _ in range(2)]
+        with pytest.raises(ResourceExhaustedError, match="2 connections, its limit"):
+            dialer.dial(Inbox(), 10)
+        for connection in connections:
+            connection.close()
+
+
+def test_a_server_that_stops_ends_its_local_conversations():
+    inbox = Inbox()
+    with local_server(Echo()) as (_, dialer):
+        connection = dialer.dial(inbox, 10)
+    assert isinstance(inbox.error(), UnavailableError)
+    with pytest.raises(UnavailableError, match="closed the connection"):
+        connection.send(Message(call()))
+
+
+# Which transport.
+
+
+def test_a_server_without_local_connections_is_reached_by_grpc_and_the_log_says_so_once(caplog):
+    caplog.set_level(logging.INFO, "paramserve_core")
+    with grpc_server(Echo()) as (_, address):
+        dialer = LocalDialer(GrpcDialer(address))
+        for _ in range(3):
+            inbox = Inbox()
+            connection = dialer.dial(inbox, 10)
+            assert isinstance(connection, GrpcConnection)
+            connection.send(Message(call(4)))
+            assert inbox.next().envelope.call.id == 4
+            connection.close()
+    told = [r.getMessage() for r in caplog.records if "using gRPC" in r.getMessage()]
+    assert len(told) == 1
+    assert address in told[0]
+
+
+def test_a_socket_that_is_not_here_is_a_reason_for_grpc(monkeypatch):
+    """As in a container, whose namespace for such sockets is its own."""
+    with local_server(Echo()) as (listener, dialer):
+        listener.name = "paramserve-elsewhere"
+        with pytest.raises(UnimplementedError, match="not here, Connection refused"):
+            dialer.dial(Inbox(), 10)
+
+
+@pytest.mark.parametrize("module", ["local_dialer", "local_listener"])
+def test_a_peer_of_another_user_is_a_reason_for_grpc(monkeypatch, module):
+    import paramserve_core.transport.local_listener as local_listener
+    from paramserve_core.errors import PermissionDeniedError
+
+    def refuse(connected):
+        raise PermissionDeniedError(None, None, "process 1 belongs to user 0, this one to 1")
+
+    target = {"local_dialer": local_dialer, "local_listener": local_listener}[module]
+    with local_server(Echo()) as (_, dialer):
+        monkeypatch.setattr(target, "check_peer", refuse)
+        with pytest.raises(UnimplementedError, match="belongs to user 0"):
+            dialer.dial(Inbox(), 10)
+
+
+def test_a_peer_of_another_user_is_told_from_ones_own(monkeypatch):
+    with local_server(Echo()) as (listener, _):
+        client = RawClient(listener)
+        assert local_socket.check_peer(client.socket) == os.getpid()
+        monkeypatch.setattr(os, "geteuid", lambda: 12345)
+        with pytest.raises(local_socket.PermissionDeniedError, match="this one to 12345"):
+            local_socket.check_peer(client.socket)
+        client.close()
+
+
+def test_a_server_that_is_gone_is_not_reached_by_grpc_either():
+    with local_server(Echo()) as (_, dialer):
+        address = dialer.address
+    for falls_back in (True, False):
+        with pytest.raises(UnavailableError, match=address):
+            LocalDialer(GrpcDialer(address), falls_back=falls_back).dial(Inbox(), 10)
+
+
+def test_the_environment_chooses_the_transport(monkeypatch):
+    for value, kind in (("auto", LocalDialer), ("shm", LocalDialer), ("grpc", GrpcDialer)):
+        monkeypatch.setenv("PARAMSERVE_TRANSPORT", value)
+        assert isinstance(dialer("localhost:1"), kind)
+    assert transport_from_env({}) is Transport.AUTO
+    assert isinstance(dialer("192.0.2.1:1", transport=Transport.AUTO), GrpcDialer)
+    with pytest.raises(InvalidArgumentError, match="'auto', 'shm' or 'grpc', not 'tcp'"):
+        transport_from_env({"PARAMSERVE_TRANSPORT": "tcp"})
+
+
+def test_shared_memory_is_never_used_to_another_host_even_if_demanded():
+    with pytest.raises(UnimplementedError, match="no address of this host"):
+        dialer("192.0.2.1:1", transport=Transport.SHM).dial(Inbox(), 10)
+
+
+def test_a_server_shares_memory_unless_told_otherwise(monkeypatch):
+    assert shared_memory(Transport.AUTO) is segments.POOL
+    assert shared_memory(Transport.GRPC) is None
+    monkeypatch.setattr(segments, "can_share", lambda: False)
+    assert shared_memory(Transport.AUTO) is None
+    with pytest.raises(UnimplementedError, match=r"Linux 5\.14"):
+        shared_memory(Transport.SHM)
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("localhost:1", True),
+        ("127.0.0.1:1", True),
+        ("127.3.2.1:1", True),
+        ("[::1]:1", True),
+        ("10.0.0.1:1", False),
+        ("example.com:1", False),
+        ("0.0.0.0:1", False),
+    ],
+)
+def test_loopback_addresses_are_told_from_others(address, expected):
+    assert is_loopback(address) is expected
+
+
+def test_both_ends_are_local_connections(pair):
+    assert isinstance(pair.client, LocalConnection)
+    assert isinstance(pair.server, LocalConnection)
