@@ -280,6 +280,7 @@ _add(
     lambda ns, x, y: _raw("PadV2", ns, input=x, paddings=[[1, 2]], constant_values=y),
     normal(3),
     normal(),
+    oracle=False,
 )
 _add(
     "Concat",
@@ -392,10 +393,10 @@ _add("l2_loss", lambda ns, x: ns.nn.l2_loss(x), normal(2, 3))
 _add("l2_normalize", lambda ns, x: ns.nn.l2_normalize(x, 1), normal(2, 3))
 _add("moments", lambda ns, x: list(ns.nn.moments(x, [0])), normal(3, 2))
 _add("top_k", lambda ns, x: ns.nn.top_k(x, 2)[0], distinct(2, 2, 3))
-_add("TopK", lambda ns, x: _raw("TopK", ns, input=x, k=2)[0], distinct(2, 3))
+_add("TopK", lambda ns, x: _raw("TopK", ns, input=x, k=2)[0], distinct(2, 3), oracle=False)
 _add("clip_by_value", lambda ns, x: ns.clip_by_value(x, -0.5, 0.5), normal(5))
 _add("clip_by_norm", lambda ns, x: ns.clip_by_norm(x, 0.5), normal(5))
-_add("clip_by_average_norm", lambda ns, x: ns.clip_by_average_norm(x, 0.1), normal(5))
+_add("clip_by_average_norm", lambda ns, x: ns.clip_by_average_norm(x, 0.1), normal(5), oracle=False)
 _add(
     "clip_by_global_norm",
     lambda ns, x, y: ns.clip_by_global_norm([x, y], 0.5)[0],

@@ -26,7 +26,7 @@ Pair = tuple[Tensor | None, Tensor | None]
 for _op in (
     *("Ceil", "Equal", "Floor", "FloorDiv", "Greater", "GreaterEqual", "IsFinite", "IsInf"),
     *("IsNan", "Less", "LessEqual", "LogicalAnd", "LogicalNot", "LogicalOr", "NotEqual"),
-    *("Rint", "Round", "Sign", "TruncateDiv"),
+    *("Rint", "Round", "TruncateDiv"),
 ):
     NoGradient(_op)
 
@@ -180,6 +180,11 @@ def _neg(op: Operation, grad: Tensor) -> Tensor:
 @RegisterGradient("Abs")
 def _abs(op: Operation, grad: Tensor) -> Tensor:
     return grad * fn.sign(op.inputs[0])
+
+
+@RegisterGradient("Sign")
+def _sign(op: Operation, grad: Tensor) -> Tensor:
+    return zeros_like(op.inputs[0])
 
 
 @RegisterGradient("ComplexAbs")

@@ -84,6 +84,7 @@ def test_a_gradient_of_a_gradient_is_the_limit_of_differences(expression):
     check(expression, order=2)
 
 
+@pytest.mark.slow
 def test_every_differentiable_op_is_among_the_expressions():
     used = set(TESTED_ELSEWHERE)
     for expression in EXPRESSIONS:
