@@ -107,7 +107,9 @@ def public_objects():
                 yield f"{prefix}.{name}".lstrip("."), value
 
 
-@pytest.mark.parametrize(("name", "value"), list(public_objects()), ids=lambda v: str(v)[:60])
+@pytest.mark.parametrize(
+    ("name", "value"), [pytest.param(*pair, id=pair[0]) for pair in public_objects()]
+)
 def test_everything_public_is_documented(name, value):
     if hasattr(value, "DESCRIPTOR"):
         return  # a message; its fields are described in the .proto file
