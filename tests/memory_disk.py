@@ -36,6 +36,7 @@ class MemoryDisk:
         self._names: dict[Path, dict[str, _Inode]] = {}
         self._durable: dict[Path, dict[str, _Inode]] = {}
         self.operations = 0
+        self.restarts = 0
         self.before: Callable[[str, Path], None] = lambda operation, path: None
         self.crash_at: int | None = None
         self.is_down = False
@@ -53,6 +54,7 @@ class MemoryDisk:
         """The machine comes up again, with what was durable and perhaps more."""
         self.is_down = False
         self.crash_at = None
+        self.restarts += 1
         draw = self._random.random
         for directory, names in self._names.items():
             durable = self._durable[directory]

@@ -34,9 +34,24 @@ class NoCheckpoints:
 
 
 class Cluster:
-    """`tasks` parameter servers and any number of clients, in one seeded simulation."""
+    """`tasks` parameter servers and any number of clients, in one seeded simulation.
 
-    def __init__(self, seed: int, weather: Weather, *, tasks: int = 1) -> None:
+    Args:
+        seed: everything that is random follows from it.
+        weather: how bad the network is.
+        tasks: how many servers.
+        checkpoints: makes what answers a started server's checkpoint calls, of its name and store.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        weather: Weather,
+        *,
+        tasks: int = 1,
+        checkpoints: Callable[[str, VariableStore], Any] = lambda name, store: NoCheckpoints(),
+    ) -> None:
+        self._checkpoints = checkpoints
         self.scheduler = Scheduler(seed)
         self.runtime = SimulatedRuntime(self.scheduler)
         self.network = Network(self.scheduler, weather)
@@ -62,7 +77,7 @@ class Cluster:
                 store=store,
                 runtime=self.runtime,
                 limits=TaskLimits(session_grace_s=20.0),
-                checkpoints=NoCheckpoints(),
+                checkpoints=self._checkpoints(name, store),
             )
             return host
 
