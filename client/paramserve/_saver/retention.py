@@ -9,6 +9,7 @@ Thread rule: owned by a saver, which guards it.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -73,7 +74,8 @@ class Retention:
             kept: tuple[tuple[str, float], ...] = ((path, self._clock()),)
             return Plan(kept, (), self._next_preserved_at, self._last_preserved_at)
         # A path that is saved again is one checkpoint, which becomes the newest.
-        remembered = [item for item in self._kept if item[0] != path]
+        name = os.path.normpath(path)
+        remembered = [item for item in self._kept if os.path.normpath(item[0]) != name]
         remembered.append((path, self._clock()))
         deleted = []
         next_at, last_at = self._next_preserved_at, self._last_preserved_at

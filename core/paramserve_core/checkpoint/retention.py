@@ -87,19 +87,24 @@ def write_state(
         update.latest_filename or DEFAULT_STATE_FILE, "name of a state file"
     )
     old = read_state(disk, place.directory, path.name)
-    kept = dict.fromkeys(_relative(places, p, place.directory) for p in update.all_paths)
-    times = list(update.all_timestamps)
-    if times and len(times) != len(kept):
+    paths, times = update.all_paths, list(update.all_timestamps)
+    if times and len(times) != len(paths):
         raise InvalidArgumentError(
-            None, None, f"{len(kept)} kept checkpoints cannot have {len(times)} times"
+            None, None, f"{len(paths)} kept checkpoints cannot have {len(times)} times"
         )
+    # By their names in the directory: one checkpoint may be named in two ways.
+    kept: dict[str, float] = {}
+    for path_of_kept, time_of_kept in zip(paths, times or [0.0] * len(paths), strict=True):
+        kept_name = _relative(places, path_of_kept, place.directory)
+        kept.pop(kept_name, None)
+        kept[kept_name] = time_of_kept
     if place.name not in kept:
-        kept[place.name] = None
+        kept[place.name] = 0.0
         times = []
     state = CheckpointState(
         model_checkpoint_path=place.name,
         all_model_checkpoint_paths=kept,
-        all_model_checkpoint_timestamps=times,
+        all_model_checkpoint_timestamps=kept.values() if times else (),
         last_preserved_timestamp=update.last_preserved_timestamp
         or (old.last_preserved_timestamp if old is not None else 0.0),
     )

@@ -288,9 +288,10 @@ class Saves:
             name = file_name(left.name, "name of a checkpoint")
             left_place = CheckpointPlace(place.directory, name)
             delete_save(self._disk, left_place, check_save_id(left.save_id))
+        kept = {place, *map(self._places.checkpoint, request.state.all_paths)}
         for path in request.state.delete_paths:
             other = self._places.checkpoint(path)
-            if other != place:
+            if other not in kept:
                 delete_checkpoint(self._disk, other)
         if save is not None:
             settle_committed(self._disk, place.directory)

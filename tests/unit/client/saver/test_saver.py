@@ -372,6 +372,23 @@ def test_saver_of_a_new_process_deletes_what_it_is_told_of(tmp_path):
         assert not checkpoint_exists(str(tmp_path / "m-0"))
 
 
+def test_one_checkpoint_by_two_names_is_kept_once(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    variable("v", [1.0])
+    saver = Saver(max_to_keep=2)
+    with Session() as session:
+        initialize(session)
+        save(saver, session, "m", 1)
+        save(saver, session, "m", 2)
+        saver.recover_last_checkpoints(get_checkpoint_state(".").all_model_checkpoint_paths)
+        assert saver.last_checkpoints == ["./m-1", "./m-2"]
+        save(saver, session, "m", 1)
+        assert saver.last_checkpoints == ["./m-2", "m-1"]
+        state = get_checkpoint_state("")
+        assert list(state.all_model_checkpoint_paths) == ["m-2", "m-1"]
+        saver.restore(session, "m-1")
+
+
 def test_last_checkpoints_can_be_set():
     variable("v", [1.0])
     saver = Saver()

@@ -92,6 +92,12 @@ def test_checkpoint_that_was_just_saved_is_not_deleted(tasks):
     tasks.restore("m-1", *ENTRIES)
 
 
+def test_checkpoint_that_is_kept_by_another_name_is_not_deleted(tasks, tmp_path):
+    save(tasks, "m-1")
+    save(tasks, "m-2", ["m-1"], deleted=["./m-1", f"{tmp_path}/m-1"])
+    tasks.restore("m-1", *ENTRIES)
+
+
 def test_checkpoint_of_a_longer_name_is_not_deleted(tasks):
     save(tasks, "m-10")
     save(tasks, "m-1")
