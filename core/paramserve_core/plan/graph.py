@@ -143,22 +143,26 @@ class StepGraph:
     def extend(self, message: graph_pb2.GraphDef) -> None:
         """Adds nodes; each may refer to earlier ones and to the others of the same message.
 
+        A node that is there already, just as it is, is passed over: a client that was interrupted
+        while it sent its graph does not know what arrived, and sends it again.
+
         Raises:
             InvalidArgumentError: a malformed node, or one whose input is unknown or of another
                 type; nothing was added.
             NotFoundError: an op that is not in the registry; nothing was added.
             ResourceExhaustedError: the limit of nodes; nothing was added.
         """
-        if len(self._nodes) + len(message.node) > self._max_nodes:
+        size = len(self._nodes) + sum(node.name not in self._nodes for node in message.node)
+        if size > self._max_nodes:
             raise ResourceExhaustedError(
-                None,
-                None,
-                f"the graph would have {len(self._nodes) + len(message.node)} nodes, the limit is "
-                f"{self._max_nodes}",
+                None, None, f"the graph would have {size} nodes, the limit is {self._max_nodes}"
             )
         added: dict[str, GraphNode] = {}
         for node in message.node:
-            if node.name in self._nodes or node.name in added:
+            known = self._nodes.get(node.name)
+            if known is not None and known.message == node:
+                continue
+            if known is not None or node.name in added:
                 raise InvalidArgumentError(
                     node, None, f"node {node.name!r} is in the graph already; names are unique"
                 )

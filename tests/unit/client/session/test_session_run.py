@@ -194,6 +194,23 @@ def test_a_keyboard_interrupt_reaches_the_program_and_the_session_goes_on(sess, 
     assert sess.run(a) == 1
 
 
+def test_an_interrupt_while_the_graph_is_sent_leaves_the_session_whole(watched, monkeypatch):
+    a = ps.constant(1, name="a")
+    with ps.Session() as sess:
+        master = watched[0]
+        send = master.extend
+
+        def send_and_interrupt(nodes):
+            send(nodes)
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(master, "extend", send_and_interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                sess.run(a)
+        assert sess.run(a + 1) == 2
+
+
 def test_many_threads_run_and_grow_one_session(sess, graph):
     v = ps.Variable(0, name="v")
     sess.run(v.initializer)

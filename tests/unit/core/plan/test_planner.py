@@ -261,7 +261,23 @@ def test_a_graph_has_a_limit_of_nodes():
 def test_a_name_is_unique():
     g = GraphBuilder()
     g.constant("c", 1.0)
+    other = GraphBuilder()
+    other.constant("c", 2.0)
     graph = StepGraph()
     graph.extend(g.graph)
     with pytest.raises(InvalidArgumentError, match="in the graph already"):
-        graph.extend(g.graph)
+        graph.extend(other.graph)
+    other.graph.node.append(other.graph.node[0])
+    with pytest.raises(InvalidArgumentError, match="in the graph already"):
+        StepGraph().extend(other.graph)
+
+
+def test_nodes_that_are_sent_again_are_passed_over():
+    g = GraphBuilder()
+    g.constant("c", 1.0)
+    graph = StepGraph(max_nodes=2)
+    graph.extend(g.graph)
+    g.identity("i", "c")
+    graph.extend(g.graph)
+    graph.extend(g.graph)
+    assert [node.name for node in graph] == ["c", "i"]
