@@ -19,6 +19,7 @@ import platform
 import statistics
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -27,10 +28,40 @@ from benchmarks.workloads import WORKLOADS
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 PAGE: Final = ROOT / "docs" / "performance.md"
-OURS: Final = "paramserve_grpc"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peer:
+    """One column of the table.
+
+    Attributes:
+        title: its head.
+        package: what must be installed.
+        program: the module in `benchmarks.peers`.
+        environment: variables that choose how the program works.
+    """
+
+    title: str
+    package: str
+    program: str
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+OURS: Final = ("shm", "grpc")
 PEERS: Final = {
-    OURS: ("paramserve, gRPC", "paramserve"),
-    "torch_rpc": ("torch RPC", "torch"),
+    "shm": Peer(
+        title="paramserve, same host",
+        package="paramserve",
+        program="paramserve",
+        environment={"PARAMSERVE_TRANSPORT": "shm"},
+    ),
+    "grpc": Peer(
+        title="paramserve, gRPC",
+        package="paramserve",
+        program="paramserve",
+        environment={"PARAMSERVE_TRANSPORT": "grpc"},
+    ),
+    "torch": Peer(title="torch RPC", package="torch", program="torch_rpc"),
 }
 
 
@@ -42,6 +73,7 @@ class PeerProcess:
     rounds: dict[str, list[float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        peer = PEERS[self.name]
         # OpenBLAS settings that some machines need for old builds slow a current NumPy.
         environment = {
             k: v
@@ -49,12 +81,12 @@ class PeerProcess:
             if k not in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
         }
         self._process = subprocess.Popen(
-            [sys.executable, "-m", f"benchmarks.peers.{self.name}"],
+            [sys.executable, "-m", f"benchmarks.peers.{peer.program}"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             cwd=ROOT,
-            env=environment,
+            env={**environment, **peer.environment},
         )
         if self._answer() != "ready":
             raise SystemExit(f"{self.name} did not start; its messages are above")
@@ -112,15 +144,15 @@ def _figure(rounds: list[float]) -> str:
 
 
 def table(peers: list[PeerProcess]) -> str:
-    """The page's table: milliseconds, and how many times faster paramserve is than each peer."""
-    titles = [PEERS[peer.name][0] for peer in peers]
-    others = [peer for peer in peers if peer.name != OURS]
-    ours = next(peer for peer in peers if peer.name == OURS)
-    head = ["work", *(f"{t} (ms)" for t in titles), *(f"vs {PEERS[p.name][0]}" for p in others)]
+    """The page's table: milliseconds, and how many times faster paramserve is than its peers."""
+    titles = {peer.name: PEERS[peer.name].title for peer in peers}
+    pairs = [(o, p) for p in peers if p.name not in OURS for o in peers if o.name in OURS]
+    head = ["work", *(f"{title} (ms)" for title in titles.values())]
+    head += [f"{titles[o.name].partition(', ')[2]} vs {titles[p.name]}" for o, p in pairs]
     rows = [head, ["---"] * len(head)]
     for name, workload in WORKLOADS.items():
-        mine = statistics.median(ours.rounds[name])
-        ratios = [f"{statistics.median(p.rounds[name]) / mine:.2f}x" for p in others]
+        medians = {peer.name: statistics.median(peer.rounds[name]) for peer in peers}
+        ratios = [f"{medians[p.name] / medians[o.name]:.1f}x" for o, p in pairs]
         rows.append([workload.title, *(_figure(p.rounds[name]) for p in peers), *ratios])
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
@@ -150,7 +182,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--check", action="store_true", help="one short round, nothing written")
     options = parser.parse_args()
-    names = [n for n, (_, package) in PEERS.items() if importlib.util.find_spec(package)]
+    names = [n for n, peer in PEERS.items() if importlib.util.find_spec(peer.package)]
     peers = measure(names, is_check=options.check)
     print(table(peers))
     if not options.check:

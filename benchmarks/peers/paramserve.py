@@ -1,4 +1,7 @@
-"""paramserve over gRPC on loopback: a session on one server, the update in a fused op there."""
+"""paramserve: a session on one server, the update in a fused op there.
+
+PARAMSERVE_TRANSPORT chooses shared memory or gRPC on loopback.
+"""
 
 from __future__ import annotations
 
