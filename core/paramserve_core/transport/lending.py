@@ -55,9 +55,6 @@ HUGE_BYTES: Final = 1 << 20
 """A tensor of at least that many bytes has a block of its own."""
 
 _ALIGNMENT: Final = 64
-_MAX_KNOWN: Final = 1 << 14
-_MAX_PRIVATE: Final = 1 << 14
-"""Mappings of one connection; a process may have some 65,000 in all."""
 
 
 @dataclass(slots=True)
@@ -417,10 +414,8 @@ class Borrower:
     def _map_shared(self, place: _Borrowed) -> mmap.mmap:
         mapping = self._known.get(place.id)
         if mapping is None:
-            if len(self._known) >= _MAX_KNOWN:
-                raise ResourceExhaustedError(
-                    None, None, f"more than {_MAX_KNOWN} shared segments on one connection"
-                )
+            if not segments.has_room_to_map():
+                self._known.clear()
             mapping = segments.map_shared(place.descriptor, place.bytes)
             self._known[place.id] = mapping
         elif len(mapping) != place.bytes:
@@ -431,7 +426,7 @@ class Borrower:
         """An array of this process's own; None if there are too many to map another."""
         end = offset + tensor.size
         with self._lock:
-            if self._is_ended or len(self._private) >= _MAX_PRIVATE:
+            if self._is_ended or not segments.has_room_to_map():
                 return None
             mapping, begin = segments.map_privately(place.descriptor, place.bytes, offset, end)
             private = _PrivateMapping(place.lease, mapping)

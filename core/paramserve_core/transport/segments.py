@@ -118,9 +118,9 @@ class SegmentPool:
 
     Args:
         max_idle_bytes: what is kept beyond that is freed.
-        max_segments: how many there may be at a time, in use or not; each has a descriptor. None:
-            half of the descriptors that the process may have. `allocate` leaves a quarter of them
-            to what is in transit.
+        max_segments: how many there may be at a time, in use or not. None: a quarter of the
+            descriptors that the process may have; each takes two, since Python keeps one with a
+            mapping. `allocate` leaves a quarter of the segments to what is in transit.
     """
 
     def __init__(self, max_idle_bytes: int = 512 * _MIB, max_segments: int | None = None) -> None:
@@ -199,8 +199,7 @@ class SegmentPool:
     def _limit(self) -> int:
         if self._max_segments is not None:
             return self._max_segments
-        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        return (1 << 16 if soft == resource.RLIM_INFINITY else soft) // 2
+        return _quarter_of_descriptors()
 
     def _settle(self) -> None:
         """Sorts in what was given back, unless somebody else is about to: whoever has the lock."""
@@ -280,6 +279,11 @@ def make_own(mapping: mmap.mmap) -> None:
     mapping.madvise(_MADV_POPULATE_WRITE)
 
 
+def has_room_to_map() -> bool:
+    """Whether another foreign segment can stay mapped; each takes a descriptor."""
+    return len(_foreign) < _quarter_of_descriptors()
+
+
 def can_share() -> bool:
     """Whether the system can do what this module needs."""
     try:
@@ -303,11 +307,21 @@ def _check(fd: int, size: int) -> None:
 
 def _map(fd: int, size: int, flags: int, protection: int, offset: int) -> mmap.mmap:
     try:
-        return mmap.mmap(fd, size, flags=flags, prot=protection, offset=offset)
+        mapping = mmap.mmap(fd, size, flags=flags, prot=protection, offset=offset)
     except (OSError, ValueError, OverflowError) as error:
         raise ResourceExhaustedError(
             None, None, f"a shared segment of {size} bytes cannot be mapped: {error}"
         ) from None
+    _foreign.add(mapping)
+    return mapping
+
+
+_foreign: Final[weakref.WeakSet[mmap.mmap]] = weakref.WeakSet()
+
+
+def _quarter_of_descriptors() -> int:
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return (1 << 16 if soft == resource.RLIM_INFINITY else min(soft, 1 << 16)) // 4
 
 
 def _address(array: Array) -> int:

@@ -150,6 +150,23 @@ def test_without_segments_large_tensors_go_through_the_socket(pair, monkeypatch)
     assert pair.client.lease_count == 0
 
 
+def test_a_client_that_may_map_no_more_copies(pair, monkeypatch):
+    monkeypatch.setattr(segments, "has_room_to_map", lambda: False)
+    array, lease = leased()
+    fetched = pair.pull(lease)[0]
+    del lease
+    assert fetched.flags.owndata
+    until(lambda: pair.server.lease_count == 0)
+    assert (fetched == array).all()
+
+
+def test_a_server_that_may_map_no_more_keeps_no_segment_mapped(pair, monkeypatch):
+    monkeypatch.setattr(segments, "has_room_to_map", lambda: False)
+    kept = [pair.push(np.full(HUGE, number))[0] for number in range(5)]
+    assert pair.server._borrower.known_count == 1
+    assert [array[0] for array in kept] == list(range(5))
+
+
 # Who owns what arrives.
 
 

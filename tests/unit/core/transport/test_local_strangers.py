@@ -5,7 +5,7 @@ import struct
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from local_fakes import RawClient, local_server, until
@@ -131,6 +131,7 @@ def test_a_greeting_with_a_segment_is_refused(listener):
 
 
 @pytest.mark.slow
+@settings(deadline=None, max_examples=60)
 @given(garbage=st.binary(min_size=12, max_size=300))
 def test_garbage_instead_of_a_greeting_ends_the_connection(server, garbage):
     client = RawClient(server[0], greets=False)
@@ -142,6 +143,7 @@ def test_garbage_instead_of_a_greeting_ends_the_connection(server, garbage):
 
 
 @pytest.mark.slow
+@settings(deadline=None, max_examples=60)
 @given(garbage=st.binary(max_size=100), body=st.integers(0, 1 << 40))
 def test_garbage_after_the_greeting_ends_the_connection(server, garbage, body):
     client = RawClient(server[0])
