@@ -83,9 +83,7 @@ def add_variable_ops(
         if is_made:
             ref, value = _from_callable(graph, initial_value, dtype, shape, validate_shape, scope)
         else:
-            value = convert_to_tensor(initial_value, dtype, "initial_value")
-            _check_is_outside(value, scope)
-            value = from_initialized_values(value)
+            value = _independent(convert_to_tensor(initial_value, dtype, "initial_value"), scope)
             ref = _add_ref(_shape_of(value, validate_shape), value.dtype.base_dtype, scope)
         with graph.colocate_with(ref.op):
             assigned: Tensor = apply_op(
@@ -97,12 +95,14 @@ def add_variable_ops(
     return VariableOps(ref, assigned.op, snapshot, value)
 
 
-def _check_is_outside(value: Tensor, scope: str) -> None:
+def _independent(value: Tensor, scope: str) -> Tensor:
+    """The initial value, without need for another variable to have one."""
     if value.op.control_flow is not None:
         raise ValueError(
             f"{scope[:-1]}: the initial value {value.name!r} is computed inside a conditional, and "
             "a variable is initialised outside of it; pass a callable that makes the initial value"
         )
+    return from_initialized_values(value)
 
 
 def _from_callable(
@@ -121,17 +121,17 @@ def _from_callable(
     wanted = as_dtype(dtype).base_dtype
     declared = _UNKNOWN if not validate_shape else as_shape(shape)
     if validate_shape and not declared.is_fully_defined():
-        value = _made(graph, make, wanted)
+        value = _made(graph, make, wanted, scope)
         return _add_ref(_shape_of(value, validate_shape), wanted, scope), value
     ref = _add_ref(declared, wanted, scope)
     with graph.colocate_with(ref.op):
-        return ref, _made(graph, make, wanted)
+        return ref, _made(graph, make, wanted, scope)
 
 
-def _made(graph: Graph, make: Callable[[], Any], dtype: DType) -> Tensor:
+def _made(graph: Graph, make: Callable[[], Any], dtype: DType, scope: str) -> Tensor:
     with graph.name_scope("Initializer"):
         value = convert_to_tensor(make(), dtype, "initial_value")
-    return from_initialized_values(value)
+    return _independent(value, scope)
 
 
 def _shape_of(value: Tensor, validate_shape: bool) -> TensorShape:

@@ -9,9 +9,10 @@ Thread rule: immutable; a call adds to the default graph of the calling thread.
 
 from __future__ import annotations
 
+import inspect
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,6 +43,36 @@ class PartitionInfo:
 
     full_shape: tuple[int, ...]
     var_offset: tuple[int, ...]
+
+
+def call_initializer(
+    initializer: Callable[..., Any], shape: ShapeLike, dtype: DType, part: PartitionInfo | None
+) -> Any:
+    """What a program's initializer makes; it is told of the part only if it takes that.
+
+    Args:
+        initializer: a function of a shape and a `dtype`.
+        shape: the shape of the value.
+        dtype: its type.
+        part: which part of a partitioned variable it is for.
+    """
+    options: dict[str, Any] = {"dtype": dtype}
+    if part is not None:
+        takes = parameters_of(initializer)
+        if takes is None or "partition_info" in takes:
+            options["partition_info"] = part
+    return initializer(shape, **options)
+
+
+def parameters_of(function: Callable[..., Any]) -> frozenset[str] | None:
+    """The names of a function's parameters; None where it does not tell or takes any keyword."""
+    try:
+        parameters = inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        return None
+    if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
+        return None
+    return frozenset(parameters)
 
 
 class Initializer(ABC):

@@ -10,7 +10,6 @@ for one name get one variable, or one of them the error.
 from __future__ import annotations
 
 import enum
-import inspect
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -20,7 +19,12 @@ from paramserve._framework.collections import GraphKeys
 from paramserve._framework.convert import convert_to_tensor
 from paramserve._framework.graph import Graph, get_default_graph
 from paramserve._ops import indexing
-from paramserve._variables.initializers import PartitionInfo, zeros_initializer
+from paramserve._variables.initializers import (
+    PartitionInfo,
+    call_initializer,
+    parameters_of,
+    zeros_initializer,
+)
 from paramserve._variables.partitioned import PartitionedVariable, slices_of
 from paramserve._variables.partitioners import Partitioner
 from paramserve._variables.save_slice import SaveSliceInfo
@@ -48,7 +52,14 @@ _creation_lock = threading.Lock()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What is asked for; `dtype` None takes what is there, and float32 for a new variable."""
+    """What is asked for.
+
+    Attributes:
+        dtype: None takes what is there, and for a new variable the type of the initial value or
+            `default_dtype`.
+        initializer: a function of a shape, a value, or None.
+        reuse: whether the variable must exist, must not, or may.
+    """
 
     name: str
     shape: TensorShape
@@ -109,7 +120,6 @@ class SharedVariables:
     def _get_partitioned(self, request: Request, partitioner: Partitioner) -> PartitionedVariable:
         name = request.name
         whole = self._partitioned.get(name)
-        shape, dtype = request.shape, _dtype_of(request)
         if whole is not None:
             _check_found(request, whole, "Partitioned variable with name", next(iter(whole)))
             wanted = list(partitioner(shape=whole.shape, dtype=whole.dtype))
@@ -126,26 +136,7 @@ class SharedVariables:
                 f"partitioning?{_made_at(self._variables[name])}"
             )
         _check_may_be_made(request)
-        initializer = request.initializer
-        if initializer is not None and not callable(initializer):
-            _check_type(request, dtype)
-            initializer = convert_to_tensor(initializer, dtype)
-            shape = shape.merge_with(initializer.shape)
-            request = replace(request, initializer=initializer)
-        if not shape.is_fully_defined():
-            raise ValueError(
-                f"Shape of a new partitioned variable ({name}) must be fully defined, but instead "
-                f"was {shape}."
-            )
-        partitions = _checked_partitions(name, partitioner(shape=shape, dtype=dtype))
-        parts = []
-        for i, place in enumerate(slices_of(name, shape, partitions)):
-            part = replace(request, name=f"{name}/part_{i}", shape=TensorShape(place.var_shape))
-            variable = _make(part, place)
-            variable._set_save_slice_info(place)
-            parts.append(variable)
-        whole = PartitionedVariable(name, shape, dtype, parts, partitions)
-        self._partitioned[name] = whole
+        whole = self._partitioned[name] = _make_in_parts(request, partitioner)
         return whole
 
 
@@ -182,27 +173,43 @@ def _made_at(variable: Variable) -> str:
     return "" if where is None else f" Originally defined at {where}"
 
 
-def _checked_partitions(name: str, partitions: Any) -> list[int]:
-    if isinstance(partitions, (str, bytes)) or not isinstance(partitions, (list, tuple)):
+def _make_in_parts(request: Request, partitioner: Partitioner) -> PartitionedVariable:
+    name, shape = request.name, request.shape
+    dtype = request.dtype or request.default_dtype
+    if _is_value(request.initializer):
+        _check_type(request)
+        with get_default_graph().control_dependencies(None):
+            value = convert_to_tensor(request.initializer, request.dtype)
+        shape, dtype = shape.merge_with(value.shape), value.dtype.base_dtype
+        request = replace(request, dtype=dtype, initializer=value)
+    if not shape.is_fully_defined():
+        raise ValueError(
+            f"Shape of a new partitioned variable ({name}) must be fully defined, but instead was "
+            f"{shape}."
+        )
+    partitions = partitioner(shape=shape, dtype=dtype)
+    if not isinstance(partitions, (list, tuple)):
         raise ValueError(f"{name}: Partitioner must return a sequence, but saw: {partitions!r}")
-    return [int(count) for count in partitions]
-
-
-def _dtype_of(request: Request) -> DType:
-    """The type of a new variable: as asked, as the initial value has it, or the scope's."""
-    if request.dtype is not None:
-        return request.dtype.base_dtype
-    initializer = request.initializer
-    if initializer is not None and not callable(initializer):
-        return convert_to_tensor(initializer).dtype.base_dtype
-    return request.default_dtype.base_dtype
+    parts = []
+    for i, place in enumerate(slices_of(name, shape, partitions)):
+        part = replace(request, name=f"{name}/part_{i}", shape=TensorShape(place.var_shape))
+        variable = _make(part, place)
+        variable._set_save_slice_info(place)
+        parts.append(variable)
+    return PartitionedVariable(name, shape, dtype, parts, partitions)
 
 
 def _make(request: Request, place: SaveSliceInfo | None) -> Variable:
-    dtype = _dtype_of(request)
+    if place is None and _is_value(request.initializer):
+        _check_type(request)
+        if request.shape.ndims is not None:
+            raise ValueError(f"{request.name}: If initializer is a constant, do not specify shape.")
+        initial_value, dtype = request.initializer, request.dtype
+    else:
+        dtype = (request.dtype or request.default_dtype).base_dtype
+        initial_value = _initial_value(request, dtype, place)
     # Scopes of names are for ops; a shared variable has its name whatever ops surround it.
     with get_default_graph().name_scope(None):
-        initial_value = _initial_value(request, dtype, place)
         variable = Variable(
             initial_value,
             trainable=request.trainable,
@@ -217,56 +224,42 @@ def _make(request: Request, place: SaveSliceInfo | None) -> Variable:
     return variable
 
 
-def _initial_value(request: Request, dtype: DType, place: SaveSliceInfo | None) -> Any:
-    """What `Variable` is given: a value, or a function that makes one where the variable is."""
+def _initial_value(
+    request: Request, dtype: DType, place: SaveSliceInfo | None
+) -> Callable[[], Any]:
+    """A function that makes the initial value, to be called where the variable is."""
     name, shape, initializer = request.name, request.shape, request.initializer
+    if place is not None and _is_value(initializer):
+        return lambda: indexing.slice(initializer, list(place.var_offset), list(place.var_shape))
     if initializer is None:
         initializer = glorot_uniform_initializer() if dtype.is_floating else zeros_initializer()
     if isinstance(initializer, type):
         initializer = initializer()
-    if not callable(initializer):
-        return _given_value(request, initializer, dtype, place)
-    takes = _parameters(initializer)
     if not shape.is_fully_defined():
-        if takes is not None and not takes:
-            return initializer
+        if parameters_of(initializer) == frozenset():
+            made: Callable[[], Any] = initializer
+            return made
         raise ValueError(
             f"Shape of a new variable ({name}) must be fully defined, but instead was {shape}; "
             "give the shape, or an initial value instead of an initializer"
         )
-    options: dict[str, Any] = {"dtype": dtype}
-    if place is not None and (takes is None or "partition_info" in takes):
-        options["partition_info"] = PartitionInfo(place.full_shape, place.var_offset)
-    return lambda: initializer(shape.as_list(), **options)
+    part = None if place is None else PartitionInfo(place.full_shape, place.var_offset)
+    return lambda: call_initializer(initializer, shape.as_list(), dtype, part)
 
 
-def _given_value(request: Request, value: Any, dtype: DType, place: SaveSliceInfo | None) -> Any:
-    if place is not None:
-        return lambda: indexing.slice(value, list(place.var_offset), list(place.var_shape))
-    if request.shape.ndims is not None:
-        raise ValueError(f"{request.name}: If initializer is a constant, do not specify shape.")
-    _check_type(request, dtype)
-    return value
+def _is_value(initializer: Any) -> bool:
+    return initializer is not None and not callable(initializer)
 
 
-def _check_type(request: Request, dtype: DType) -> None:
+def _check_type(request: Request) -> None:
+    """Refuses an initial value of another type than was asked for."""
     found = getattr(request.initializer, "dtype", None)
-    if found is not None and not dtype.is_compatible_with(found):
+    wanted = request.dtype
+    if wanted is not None and found is not None and not wanted.is_compatible_with(found):
         raise ValueError(
-            f"{request.name}: Initializer type '{found}' and explicit dtype '{dtype.name}' don't "
+            f"{request.name}: Initializer type '{found}' and explicit dtype '{wanted.name}' don't "
             "match."
         )
-
-
-def _parameters(function: Callable[..., Any]) -> frozenset[str] | None:
-    """The names of a function's parameters; None where it does not tell or takes any keyword."""
-    try:
-        parameters = inspect.signature(function).parameters
-    except (TypeError, ValueError):
-        return None
-    if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
-        return None
-    return frozenset(parameters)
 
 
 def _regularize(request: Request, variable: Variable) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from paramserve._framework.types import DTypeLike, ShapeLike, TensorLike
 from paramserve._ops import array
-from paramserve._variables.initializers import PartitionInfo
+from paramserve._variables.initializers import PartitionInfo, call_initializer
 from paramserve._variables.save_slice import SaveSliceInfo
 from paramserve._variables.variable import Variable
 from paramserve._variables.variable_scope import get_variable_scope
@@ -62,12 +62,12 @@ def create_slot_with_initializer(
     if not sizes.is_fully_defined():
         raise ValueError(f"{primary.op.name}/{name}: the shape of a slot must be known: {sizes}")
     info = primary._get_save_slice_info()
-    options: dict[str, Any] = {}
+    part = None
     if info is not None and sizes == primary.shape:
-        options["partition_info"] = PartitionInfo(info.full_shape, info.var_offset)
+        part = PartitionInfo(info.full_shape, info.var_offset)
 
     def make() -> Any:
-        return initializer(sizes.as_list(), dtype=wanted, **options)
+        return call_initializer(initializer, sizes.as_list(), wanted, part)
 
     return _add_slot(primary, make, name, True, colocate_with_primary, sizes, wanted)
 

@@ -61,6 +61,11 @@ def test_an_initializer_may_be_a_function_a_class_or_a_value(session):
     assert made["array"].dtype.base_dtype is ps.int64
 
 
+def test_a_value_becomes_one_op(graph):
+    ps.get_variable("v", initializer=5.0)
+    assert [op.name for op in graph.get_operations() if op.type == "Const"] == ["v/initial_value"]
+
+
 def test_a_type_converts_a_number_but_not_a_tensor():
     assert ps.get_variable("a", dtype=ps.int64, initializer=3).dtype.base_dtype is ps.int64
     with pytest.raises(ValueError, match=r"b: Initializer type .*int32.* explicit dtype 'float64'"):

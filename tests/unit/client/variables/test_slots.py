@@ -131,6 +131,11 @@ def test_the_initializer_of_a_part_is_told_the_whole():
     whole = ps.get_variable("w", [5], partitioner=ps.fixed_size_partitioner(2))
     for part in whole:
         create_slot_with_initializer(part, initializer, part.shape, ps.float32, "m")
+        # One that knows nothing of parts is not told.
+        plain = create_slot_with_initializer(
+            part, lambda shape, dtype: ps.zeros(shape, dtype), part.shape, ps.float32, "n"
+        )
+        assert plain.shape == part.shape
     assert told == [((5,), (0,)), ((5,), (3,))]
 
 

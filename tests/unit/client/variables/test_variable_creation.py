@@ -120,6 +120,15 @@ def test_an_initial_value_computed_in_a_branch_is_refused():
         cond(array.constant(True), branch, lambda: array.constant(0.0))
 
 
+def test_a_callable_that_answers_a_tensor_of_a_branch_is_refused():
+    def branch():
+        inside = array.identity(1.0)
+        return Variable(lambda: inside, dtype=dtypes.float32, name="inner").value()
+
+    with pytest.raises(ValueError, match=r"inner: the initial value.*inside a conditional"):
+        cond(array.constant(True), branch, lambda: array.constant(0.0))
+
+
 def test_a_callable_makes_the_initial_value_under_the_variables_name(graph, session):
     v = Variable(lambda: array.zeros([2]) + 3.0, dtype=dtypes.float32, name="w")
     assert {"w/Initializer/zeros", "w/Initializer/add"} <= set(names(graph))
