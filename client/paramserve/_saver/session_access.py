@@ -21,15 +21,19 @@ class SavesAndRestores(Protocol):
     def run(self, fetches: Any, feed_dict: Any = None) -> Any:
         """Runs a step."""
 
+    def _synchronized_master(self) -> Master:
+        """The master, which knows all of the graph when this returns."""
+
 
 def session_of(session: Any) -> SavesAndRestores:
-    """`session` itself, or what it wraps.
+    """`session` itself, or the one that a session with hooks wraps.
 
     Raises:
         TypeError: it is no session.
-        RuntimeError: it was closed.
     """
-    if not (hasattr(session, "run") and hasattr(session, "graph")):
+    if not hasattr(session, "_synchronized_master") and hasattr(session, "raw_session"):
+        session = session.raw_session()
+    if not hasattr(session, "_synchronized_master"):
         raise TypeError(f"'sess' must be a Session; {session!r}")
     return cast(SavesAndRestores, session)
 
@@ -41,6 +45,4 @@ def master_of(session: Any) -> Master:
         TypeError: it is no session.
         RuntimeError: it was closed.
     """
-    found = session_of(session)
-    master: Master = found._synchronized_master()  # type: ignore[attr-defined] # of this package
-    return master
+    return session_of(session)._synchronized_master()

@@ -48,6 +48,9 @@ _NOBODY: Final = Watcher()
 _WRITTEN: Final = 0.95
 """How much is done when all shards are written."""
 
+_LANES: Final = 4
+"""How many byte ranges are under way to one task at a time."""
+
 _WRITER: Final = f"paramserve {importlib.metadata.version('paramserve')}"
 
 
@@ -314,7 +317,13 @@ class _Restore(_Conversation):
         found = self._find()
         try:
             missing = self._stage(found)
-            self.parallel([self._supplying(name, found, m) for name, m in missing.items()])
+            self.parallel(
+                [
+                    self._supplying(name, found, ranges[lane::_LANES])
+                    for name, ranges in missing.items()
+                    for lane in range(min(_LANES, len(ranges)))
+                ]
+            )
         except BaseException:
             abort = messages.AbortRestoreRequest(restore_id=self.restore_id)
             self.ask_quietly(list(self.entries), abort)
