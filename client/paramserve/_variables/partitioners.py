@@ -120,17 +120,18 @@ def _require_positive(**numbers: int) -> None:
 
 
 def _length(shape: TensorShape, axis: int) -> int:
+    """The length of the axis to cut, of a shape that is fully known."""
     sizes = shape.as_list()
     if not 0 <= axis < len(sizes):
         raise ValueError(f"cannot cut axis {axis} of a variable of shape {shape}")
-    return sizes[axis] or 0
+    length = sizes[axis]
+    if length is None or shape.num_elements() is None:
+        raise ValueError(f"shape is not fully defined: {shape}")
+    return length
 
 
 def _elements(shape: TensorShape) -> int:
-    count = shape.num_elements()
-    if count is None:
-        raise ValueError(f"shape is not fully defined: {shape}")
-    return count
+    return shape.num_elements() or 0
 
 
 def _cut(shape: TensorShape, axis: int, shards: int) -> list[int]:

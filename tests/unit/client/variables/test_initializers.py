@@ -187,6 +187,19 @@ def test_variance_scaling_refuses_what_it_does_not_know(options, text):
         variance_scaling_initializer(**options)
 
 
+def test_an_initializer_that_takes_anything_is_told_of_its_part():
+    part = PartitionInfo((4,), (0,))
+    asked = []
+    initializers.call_initializer(
+        lambda shape, **options: asked.append(options), [2], dtypes.float32, part
+    )
+    initializers.call_initializer(
+        lambda shape, dtype: asked.append(dtype), [2], dtypes.float32, part
+    )
+    assert asked == [{"dtype": dtypes.float32, "partition_info": part}, dtypes.float32]
+    assert initializers.parameters_of(min) is None
+
+
 def test_the_public_names_are_documented():
     for module in (initializers, variance_scaling):
         for name in module.__all__:

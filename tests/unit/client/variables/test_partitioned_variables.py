@@ -77,6 +77,17 @@ def test_numbers_of_a_partitioner_are_positive(make):
         make()
 
 
+def test_a_partitioner_needs_a_known_shape():
+    for partitioner in (
+        ps.fixed_size_partitioner(2),
+        ps.variable_axis_size_partitioner(8),
+        ps.min_max_variable_partitioner(8),
+    ):
+        for shape in ([None, 4], [4, None]):
+            with pytest.raises(ValueError, match="shape is not fully defined"):
+                parts(partitioner, shape)
+
+
 @pytest.mark.parametrize(
     "partitioner",
     [
@@ -153,6 +164,7 @@ def test_a_partitioner_makes_a_variable_per_part_each_knowing_its_place():
     assert (whole.name, whole.dtype, whole.shape, len(whole)) == ("w", ps.float32, [7, 2], 3)
     assert whole.get_shape() == whole.shape
     assert whole.partitions == (3, 1)
+    assert whole.graph is ps.get_default_graph()
     assert "'w' shape=(7, 2) dtype=float32 partitions=[3, 1]" in repr(whole)
 
 

@@ -215,6 +215,7 @@ def test_a_scope_lists_its_own_variables():
 def test_a_scope_can_be_made_by_hand():
     scope = ps.VariableScope(True, "foo", initializer=ps.ones_initializer(), dtype=ps.int32)
     assert (scope.reuse, scope.name, scope.dtype) == (True, "foo", ps.int32)
+    assert repr(scope) == "<paramserve.VariableScope 'foo' reuse=True>"
     with ps.variable_scope(scope) as entered:
         assert (entered.reuse, entered.name, entered.dtype) == (True, "foo", ps.int32)
 
