@@ -1,7 +1,9 @@
 """Every public name is there, takes the arguments that programs give it, and is documented."""
 
+import importlib
 import inspect
 import math
+import pkgutil
 import subprocess
 import sys
 from pathlib import Path
@@ -130,6 +132,19 @@ def test_a_namespace_has_public_things_only():
                 continue
             home = getattr(value, "__module__", None) or "paramserve"
             assert home.split(".")[0].startswith("paramserve"), f"{prefix}.{name} is of {home}"
+
+
+def test_every_function_of_a_family_is_public():
+    public = {name for module in MODULES.values() for name in vars(module)}
+    # What a saver puts into graphs, and what other op functions are made of.
+    private = {"io", "control.with_dependencies"}
+    for package in ("_ops", "_variables", "_optimizers"):
+        home = importlib.import_module(f"paramserve.{package}")
+        for module in pkgutil.iter_modules(home.__path__):
+            family = importlib.import_module(f"{home.__name__}.{module.name}")
+            for name in getattr(family, "__all__", ()):
+                if private.isdisjoint({module.name, f"{module.name}.{name}"}):
+                    assert name in public, f"{family.__name__}.{name}"
 
 
 def test_types_messages_and_constants_are_there():
