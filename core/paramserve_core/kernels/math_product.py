@@ -38,7 +38,8 @@ def _matmul(node: KernelNode, a: Array, b: Array) -> Array:
             f"{' transposed' if node.attrs['transpose_b'] else ''}"
         )
     checked_size((left.shape[0], right.shape[1]), a.itemsize)
-    return np.matmul(left, right)
+    product: Array = np.matmul(left, right)
+    return product
 
 
 @kernel("BatchMatMul", "BatchMatMulV2")
@@ -66,7 +67,8 @@ def _batch_matmul(node: KernelNode, x: Array, y: Array) -> Array:
             "BatchMatMulV2 broadcasts them"
         )
     checked_size((*batch, left.shape[-2], right.shape[-1]), x.itemsize)
-    return np.matmul(left, right)
+    product: Array = np.matmul(left, right)
+    return product
 
 
 def _adjoint(x: Array) -> Array:

@@ -217,13 +217,14 @@ def _in_top_k(node: KernelNode, predictions: Array, targets: Array, *rest: Array
     k = int(rest[0]) if rest else node.attrs["k"]
     classes = predictions.shape[1]
     # A target that is no class, or a row with a number that is not finite, is in no top.
-    known = (targets >= 0) & (targets < classes) & np.isfinite(predictions).all(axis=1)
+    known: Array = (targets >= 0) & (targets < classes) & np.isfinite(predictions).all(axis=1)
     if not classes:
         return known
     chosen = np.where(known, targets, 0)[:, np.newaxis]
     with np.errstate(invalid="ignore"):
         better = predictions > np.take_along_axis(predictions, chosen, axis=1)
-    return known & (np.count_nonzero(better, axis=1) < k)
+    known &= np.count_nonzero(better, axis=1) < k
+    return known
 
 
 @kernel("TopK", "TopKV2")

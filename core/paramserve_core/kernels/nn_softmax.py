@@ -25,13 +25,15 @@ from paramserve_core.kernels.registry import KernelNode, kernel
 
 def _shifted(logits: Array) -> Array:
     """A new array: the logits of each row less the largest of them."""
-    return np.subtract(logits, np.max(logits, axis=-1, keepdims=True))
+    shifted: Array = np.subtract(logits, np.max(logits, axis=-1, keepdims=True))
+    return shifted
 
 
 def _log_total(shifted: Array, out: Array) -> Array:
     """The logarithm of each row's sum of exponentials; leaves the exponentials in `out`."""
     np.exp(shifted, out=out)
-    return np.log(np.sum(out, axis=-1, keepdims=True))
+    total: Array = np.log(np.sum(out, axis=-1, keepdims=True))
+    return total
 
 
 @kernel("Softmax")
