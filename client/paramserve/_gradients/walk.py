@@ -178,14 +178,17 @@ class _Walk:
 
     def run(self, ys: Sequence[Tensor], xs: Sequence[Tensor], stops: Sequence[Tensor]) -> None:
         """Brings the gradients from `ys` to `xs`."""
-        between = _between(ys, xs, stops)
+        stopped = set(stops)
+        between = _between(ys, xs, stopped)
         for op in reversed(self._graph.get_operations()):
             if op in between:
-                self._pass_on(op, between[op])
+                outputs = [None if t in stopped else self.gradient(t) for t in op.outputs]
+                self._pass_on(op, outputs, between[op])
 
-    def _pass_on(self, op: Operation, wanted: Sequence[bool]) -> None:
+    def _pass_on(
+        self, op: Operation, outputs: Sequence[Gradient | None], wanted: Sequence[bool]
+    ) -> None:
         """Gives the inputs of `op` that are wanted their gradients."""
-        outputs = [self.gradient(tensor) for tensor in op.outputs]
         if all(gradient is None for gradient in outputs):
             return
         function = get_gradient_function(op)
@@ -221,7 +224,7 @@ class _Walk:
 
 
 def _between(
-    ys: Iterable[Tensor], xs: Iterable[Tensor], stops: Iterable[Tensor]
+    ys: Iterable[Tensor], xs: Iterable[Tensor], stopped: set[Tensor]
 ) -> dict[Operation, list[bool]]:
     """The ops that lead from `xs` to `ys`, and which of their inputs depend on `xs`."""
     needed: set[Operation] = set()
@@ -231,7 +234,6 @@ def _between(
         if op not in needed:
             needed.add(op)
             waiting += [tensor.op for tensor in op.inputs]
-    stopped = set(stops)
     reached = set(xs)
     between: dict[Operation, list[bool]] = {}
     frontier = list(reached)

@@ -172,7 +172,9 @@ def reverse(
         ValueError: a dimension out of range or given twice, or at run time InvalidArgumentError.
     """
     chosen = needed("reverse", "axis", one_of("axis", axis, "dims", dims))
-    where = convert_to_tensor(chosen, preferred_dtype=dtypes.int32)
+    if not hasattr(chosen, "graph") and np.size(chosen) == 0:
+        chosen = np.zeros([0], np.int32)  # an empty list is one of floats otherwise
+    where = convert_to_tensor(chosen)
     if where.dtype.base_dtype is dtypes.bool:
         return emit_tensor("Reverse", name, tensor=tensor, dims=where)
     return emit_tensor("ReverseV2", name, tensor=tensor, axis=where)

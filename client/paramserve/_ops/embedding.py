@@ -62,6 +62,7 @@ def embedding_lookup(
         raise ValueError(f"partition_strategy must be 'mod' or 'div', got {partition_strategy!r}")
     with name_scope(name, "embedding_lookup", [*params, ids]) as scope:
         ids = convert_to_tensor(ids, name="ids")
+        params = [p if hasattr(p, "graph") else convert_to_tensor(p, name="params") for p in params]
         if len(params) == 1:
             with colocate_with(params[0]):
                 rows = _clipped(gather(params[0], ids), ids, max_norm)

@@ -277,8 +277,9 @@ def one_hot(
             scope,
             indices=indices,
             depth=depth,
-            on_value=convert_to_tensor(1 if on_value is None else on_value, wanted),
-            off_value=convert_to_tensor(0 if off_value is None else off_value, wanted),
+            on_value=np.ones((), wanted.as_numpy_dtype) if on_value is None else on_value,
+            off_value=np.zeros((), wanted.as_numpy_dtype) if off_value is None else off_value,
+            T=wanted,
             axis=-1 if axis is None else axis,
         )
 

@@ -160,7 +160,7 @@ def random_crop(
         name: the scope of the ops.
 
     Raises:
-        InvalidArgumentError: at run time, where the block is larger than the tensor.
+        ValueError: the block is larger than the tensor, or at run time InvalidArgumentError.
     """
     with name_scope(name, "random_crop", [value, size]) as scope:
         value = convert_to_tensor(value, name="value")
