@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from paramserve._framework.convert import convert_to_tensor
 from paramserve._framework.indexed_slices import IndexedSlices
 from paramserve._framework.scopes import name_scope
