@@ -1,13 +1,11 @@
 """The session: runs parts of a graph on a master, in this process or in a server.
 
-Training calls `run` with the same fetches and keys of feeds over and over, so what these mean is
-worked out once and kept: the names, the master's plan for them, and how to put values into the
-structure asked for. A run then is a look-up, the check of each fed value, the master's own work,
-and the packing. The graph may grow at any time; it is looked at only when something new is run,
-and only what is new in it is sent.
+A run is a look-up of what was worked out before (see `preparation`), the check of each fed value,
+the master's own work, and the packing of the results. The look-up takes a microsecond or two, so
+that the Python here is not what a small step waits for.
 
-Thread rule: every method may be called from any thread. `_lock` guards what the master was told of
-the graph; what was prepared is only ever added to `_steps`.
+Thread rule: every method may be called from any thread. `_lock` guards the end of the session and
+the numbers of partial runs.
 """
 
 from __future__ import annotations
@@ -18,15 +16,15 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Self
 
 from paramserve._framework.default_session import default_sessions
 from paramserve._framework.graph import Graph, get_default_graph
 from paramserve._session.failures import located
-from paramserve._session.feeds import Feeds
-from paramserve._session.fetches import Array, Fetches, structure_key
+from paramserve._session.fetches import Array, structure_key
 from paramserve._session.options import checked_config, checked_run_options, seconds
 from paramserve._session.partial import PartialRun
+from paramserve._session.preparation import Preparation, Step
 from paramserve._session.trace import record_step
 from paramserve_core.cluster import ClusterSpec
 from paramserve_core.errors import InvalidArgumentError, OpError
@@ -35,24 +33,7 @@ from paramserve_core.master.interface import Master
 from paramserve_protos.v1.config_pb2 import ConfigProto, RunMetadata, RunOptions
 from paramserve_protos.v1.graph_pb2 import GraphDef
 
-_MAX_STEPS: Final = 4096
-"""How many combinations of fetches and feeds are remembered; a program that makes new fetches for
-each run would fill the memory otherwise. (The master keeps its plans by name.)"""
-
 _log = logging.getLogger(__name__)
-
-
-class _Step:
-    """Fetches and feeds, worked out, and the master's plan for them once there is one."""
-
-    __slots__ = ("convert", "feeds", "fetches", "pack", "plan")
-
-    def __init__(self, fetches: Fetches, feeds: Feeds) -> None:
-        self.plan: int | None = None
-        self.fetches = fetches
-        self.feeds = feeds
-        self.pack = fetches.pack
-        self.convert = feeds.convert
 
 
 class Session:
@@ -99,13 +80,12 @@ class Session:
         config = checked_config(config)
         self._timeout_s = seconds(config.operation_timeout_in_ms)
         self._lock = threading.Lock()
-        self._nodes_sent = 0
-        self._steps: dict[Any, _Step] = {}
-        self._plans: dict[tuple[tuple[str, ...], ...], int] = {}
         self._partial_runs: dict[str, PartialRun] = {}
         self._defaults: ExitStack | None = None
         self._is_closed = False
         self._master: Master = connect_master(target, config)
+        self._prepared = Preparation(graph, self._master)
+        self._steps = self._prepared.steps
 
     @property
     def graph(self) -> Graph:
@@ -166,13 +146,13 @@ class Session:
             key = (key, *[structure_key(fed) for fed in feed_dict])
         step = self._steps.get(key)
         if step is None:
-            step = self._remembered(key, self._new_step(fetches, feed_dict or ()))
+            step = self._prepared.remember(key, self._prepared.new_step(fetches, feed_dict or ()))
         # Before anything is sent.
         values = step.convert(feed_dict.values()) if feed_dict else []
         if options is None and run_metadata is None:
             plan = step.plan
             if plan is None:
-                plan = self._plan_of(step)
+                plan = self._prepared.plan_of(step)
             return step.pack(self._run(plan, values, self._timeout_s))
         return self._run_with_options(step, values, options, run_metadata)
 
@@ -196,8 +176,9 @@ class Session:
         if feed_list is not None and not isinstance(feed_list, list | tuple):
             raise TypeError(f"feed_list must be a list or tuple, but got {feed_list!r}")
         self._check_open()
-        step = self._new_step(fetches, feed_list or ())
-        run, plan, pack, convert = self._run, self._plan_of(step), step.pack, step.convert
+        step = self._prepared.new_step(fetches, feed_list or ())
+        plan = self._prepared.plan_of(step)
+        run, pack, convert = self._run, step.pack, step.convert
         count, timeout_s = len(step.feeds), self._timeout_s
 
         def check(values: tuple[Any, ...]) -> None:
@@ -228,7 +209,7 @@ class Session:
 
     def _run_with_options(
         self,
-        step: _Step,
+        step: Step,
         feeds: Sequence[Array],
         options: RunOptions | None,
         run_metadata: RunMetadata | None,
@@ -241,57 +222,12 @@ class Session:
             )
         timeout_s = seconds(options.timeout_in_ms) or self._timeout_s
         began_ns = time.time_ns()
-        values = self._run(self._plan_of(step), feeds, timeout_s)
+        values = self._run(self._prepared.plan_of(step), feeds, timeout_s)
         if run_metadata is not None:
             run_metadata.Clear()
             if options.trace_level != RunOptions.NO_TRACE:
                 record_step(run_metadata, step.fetches, values, began_ns, time.time_ns())
         return step.pack(values)
-
-    # Preparing.
-
-    def _new_step(self, fetches: Any, feed_keys: Any) -> _Step:
-        if not self._graph.version:
-            raise RuntimeError(
-                "The Session graph is empty. Add operations to the graph before calling run()."
-            )
-        return _Step(Fetches(self._graph, fetches), Feeds(self._graph, feed_keys))
-
-    def _remembered(self, key: Any, step: _Step) -> _Step:
-        if len(self._steps) >= _MAX_STEPS:
-            self._steps.clear()
-        self._steps[key] = step
-        return step
-
-    def _plan_of(self, step: _Step) -> int:
-        if step.plan is None:
-            fetches, feeds = step.fetches, step.feeds
-            step.plan = self._plan(
-                fetches.tensor_names, feeds.tensor_names, fetches.operation_names
-            )
-        return step.plan
-
-    def _plan(self, fetches: Sequence[str], feeds: Sequence[str], targets: Sequence[str]) -> int:
-        """The master's plan for these names; the master knows the graph when this returns."""
-        names = (tuple(fetches), tuple(feeds), tuple(targets))
-        with self._lock:
-            plan = self._plans.get(names)
-            if plan is None:
-                try:
-                    self._extend()
-                    plan = self._master.prepare(*names)
-                except OpError as error:
-                    found = located(error, self._graph)
-                    raise found from found.__cause__
-                self._plans[names] = plan
-        return plan
-
-    def _extend(self) -> None:
-        """Sends what is new in the graph; called with `_lock` held."""
-        if self._graph.version > self._nodes_sent:
-            new = self._graph.as_graph_def(from_version=self._nodes_sent)
-            self._master.extend(new)
-            self._nodes_sent += len(new.node)
 
     def _synchronized_master(self) -> Master:
         """The master, which knows all of the graph when this returns; for savers.
@@ -300,8 +236,7 @@ class Session:
             RuntimeError: the session is closed.
         """
         self._check_open()
-        with self._lock:
-            self._extend()
+        self._prepared.synchronize()
         return self._master
 
     # Partial runs.
@@ -320,11 +255,8 @@ class Session:
             TypeError, ValueError, RuntimeError: as for `run`.
         """
         self._check_open()
-        if not self._graph.version:
-            raise RuntimeError(
-                "The Session graph is empty. Add operations to the graph before calling run()."
-            )
-        run = PartialRun(Fetches(self._graph, fetches), Feeds(self._graph, feeds or ()))
+        whole = self._prepared.new_step(fetches, feeds or ())
+        run = PartialRun(whole.fetches, whole.feeds)
         with self._lock:
             handle = f"partial_run_{len(self._partial_runs)}"
             self._partial_runs[handle] = run
@@ -360,11 +292,11 @@ class Session:
                 None, None, f"no partial run {handle!r}: call partial_run_setup() first"
             )
         feed_dict = feed_dict or {}
-        wanted, feeds = Fetches(self._graph, fetches), Feeds(self._graph, feed_dict)
+        step = self._prepared.new_step(fetches, feed_dict)
         with run.lock:
-            part = run.next(wanted, feeds, feeds.convert(feed_dict.values()))
-            plan = self._plan(part.fetches, part.feeds, part.targets)
-            return wanted.pack(part.finished(self._run(plan, part.values, self._timeout_s)))
+            part = run.next(step.fetches, step.feeds, step.convert(feed_dict.values()))
+            plan = self._prepared.plan(part.fetches, part.feeds, part.targets)
+            return step.pack(part.finished(self._run(plan, part.values, self._timeout_s)))
 
     # Defaults and the end.
 

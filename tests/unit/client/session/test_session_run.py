@@ -236,7 +236,7 @@ def test_many_threads_run_and_grow_one_session(sess, graph):
 
 
 def test_what_is_remembered_of_fetches_is_bounded(sess, monkeypatch):
-    from paramserve._session import session as module
+    from paramserve._session import preparation as module
 
     monkeypatch.setattr(module, "_MAX_STEPS", 5)
     a = ps.constant(1, name="a")
