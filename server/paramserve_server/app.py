@@ -18,6 +18,7 @@ from types import FrameType
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from paramserve_core.errors import OpError
 from paramserve_core.serving import TaskServer
 from paramserve_protos.v1 import service_pb2
 from paramserve_server import logs, memory, metrics
@@ -34,6 +35,7 @@ def serve(config: ServerConfig, log_level: str = "info") -> int:
         ConfigError: the options make no sense, or the address or port cannot be had.
     """
     memory.keep_free_memory()
+    memory.allow_descriptors()
     options = config.serving()
     token = config.token()
     interceptors = [TokenInterceptor(token)] if token else []
@@ -42,6 +44,8 @@ def serve(config: ServerConfig, log_level: str = "info") -> int:
         server = TaskServer(replace(options, interceptors=interceptors))
     except OSError as error:
         raise ConfigError(str(error), 1) from None
+    except OpError as error:
+        raise ConfigError(error.message) from None
     checker = _add_services(server)
     stop_metrics = None
     if config.metrics_port is not None:

@@ -14,6 +14,12 @@ pytestmark = pytest.mark.slow
 CUTS = 500
 
 
+@pytest.fixture(autouse=True)
+def _over_tcp(monkeypatch):
+    """Only that can be cut in between."""
+    monkeypatch.setenv("PARAMSERVE_TRANSPORT", "grpc")
+
+
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("kind", ["planned here", "planned by the server"])
 def test_updates_are_applied_once_however_often_the_connection_is_cut(tmp_path, kind):

@@ -1,5 +1,6 @@
 """Sessions and servers on one host: what each transport does, and what is left of the killed."""
 
+import contextlib
 import os
 import socket
 import threading
@@ -11,6 +12,7 @@ import pytest
 
 import paramserve as ps
 from local_fakes import until
+from paramserve_core.transport import local_socket
 from processes import ProgramProcess, server
 
 pytestmark = pytest.mark.slow
@@ -169,25 +171,43 @@ def test_a_server_that_is_killed_leaves_the_client_nothing_but_its_arrays(proces
         assert mapped_segments_of(os.getpid()) == mapped - 1
 
 
-def test_a_session_goes_on_over_shared_memory_after_its_server_ended_the_connection(process):
-    v = ps.Variable(ps.zeros([ELEMENTS]), name="v")
-    add = v.assign_add(ps.ones([ELEMENTS])).op
-    with ps.Session(process.target) as sess:
+def cut() -> int:
+    """Shuts this process's local connections; answers how many."""
+    connections = [c for c in list(local_socket._clients) if c._reason is None]
+    for connection in connections:
+        with contextlib.suppress(OSError):
+            connection._socket.shutdown(socket.SHUT_RDWR)
+    return len(connections)
+
+
+@pytest.mark.parametrize("kind", ["planned here", "planned by the server"])
+def test_updates_are_applied_once_however_often_a_local_connection_breaks(process, kind):
+    fed = ps.placeholder(ps.float32, [MIB])
+    with ps.device("/job:ps/task:0"):
+        v = ps.Variable(ps.zeros([MIB]), name="v")
+        push = v.assign_add(fed)
+    cluster = ps.train.ClusterSpec({"ps": [process.address]})
+    cuts: list[int] = []
+    fetched: list[np.ndarray] = []
+    count = 0
+    pause = threading.Event()
+
+    def breaks_connections() -> None:
+        while sum(cuts) < 10:
+            pause.wait(0.05)  # Time for a new connection to be of use.
+            cuts.append(cut())
+
+    with ps.Session(cluster if kind == "planned here" else process.target) as sess:
         sess.run(v.initializer)
-        fetched = sess.run(v)
-        before = sockets_of(process.process.pid)
-        ours = [
-            link
-            for link in psutil.Process().net_connections("unix")
-            if link.type == socket.SOCK_STREAM and link.raddr and "paramserve-" in str(link.raddr)
-        ]
-        for link in ours:
-            with socket.socket(fileno=os.dup(link.fd)) as stolen:
-                stolen.shutdown(socket.SHUT_RDWR)
-        sess.run(add)
-        assert (sess.run(v) == 1).all()
-        assert (fetched == 0).all()
-        assert sockets_of(process.process.pid) == before
+        breaking = threading.Thread(target=breaks_connections)
+        breaking.start()
+        while breaking.is_alive():
+            count += 1
+            fetched = [*fetched[-2:], sess.run(push, {fed: np.ones(MIB, np.float32)})]
+        breaking.join()
+        assert (sess.run(v) == count).all()
+    last = range(count - len(fetched) + 1, count + 1)
+    assert [{float(x) for x in array} for array in fetched] == [{float(n)} for n in last]
 
 
 def test_threads_that_pull_while_others_push_never_see_half_an_update(process):

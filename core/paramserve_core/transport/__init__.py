@@ -1,4 +1,5 @@
-"""How messages travel: the seam, and what carries them (in process, gRPC).
+"""How messages travel: the seam, and what carries them.
 
-Knows envelopes and arrays; knows nothing of what a call means.
+That is calls in process, a socket and shared memory on one host, gRPC anywhere. Knows envelopes and
+arrays; knows nothing of what a call means.
 """

@@ -7,21 +7,27 @@ import numpy as np
 import psutil
 import pytest
 
+from local_fakes import local_server
 from paramserve_core.errors import ResourceExhaustedError, UnavailableError
 from paramserve_core.runtime import ThreadRuntime
 from paramserve_core.transport.grpc_client import GrpcDialer
 from paramserve_core.transport.in_process import InProcessDialer
 from paramserve_core.transport.interface import Message
+from paramserve_core.transport.ownership import is_exclusive
 from transport_fakes import Echo, Inbox, call, grpc_server
 
 
-@pytest.fixture(params=["gRPC", "in process"])
+@pytest.fixture(params=["gRPC", "in process", "same host"])
 def echo(request):
     """A server that sends everything back, with a dialer to it."""
     acceptor = Echo()
     if request.param == "in process":
         acceptor.dialer = InProcessDialer(acceptor, "here", ThreadRuntime())
         yield acceptor
+        return
+    if request.param == "same host":
+        with local_server(acceptor) as (_, acceptor.dialer):
+            yield acceptor
         return
     with grpc_server(acceptor) as (_, address):
         acceptor.dialer = GrpcDialer(address)
@@ -74,8 +80,7 @@ def test_the_sender_may_change_its_arrays_as_soon_as_send_returns(connection, in
 def test_what_arrives_belongs_to_the_receiver(connection, inbox):
     connection.send(Message(call(), [np.zeros(10), np.zeros(1_000_000)]))
     for tensor in inbox.next().tensors:
-        assert tensor.flags.owndata
-        assert tensor.flags.writeable
+        assert is_exclusive(tensor)
 
 
 def test_an_array_that_cannot_be_written_may_be_sent(connection, inbox):
