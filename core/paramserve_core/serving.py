@@ -14,7 +14,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from paramserve_core.checkpoint.task_side import TaskCheckpoints
 from paramserve_core.cluster import ClusterSpec, task_name
@@ -34,6 +34,9 @@ from paramserve_protos.v1 import config_pb2, service_pb2
 
 if TYPE_CHECKING:
     from paramserve_core.transport.local_listener import LocalListener
+
+_FLUSH_S: Final = 5.0
+"""How long answers that were given may still be on their way out when a server stops."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +131,7 @@ class TaskServer:
         """
         ended = self.host.drain(grace_s)
         self.host.close()
-        self.server.stop(1.0)
+        self.server.stop(_FLUSH_S)
         if self._local is not None:
             self._local.stop()
         self._runtime.close()
