@@ -94,7 +94,7 @@ def _is_address(text: str) -> bool:
 def _local_master(options: MasterOptions) -> LocalMaster:
     runtime = ThreadRuntime()
     return LocalMaster(
-        [_task_here(LOCAL_TASK, secrets.token_hex(16), runtime)],
+        [_task_here(LOCAL_TASK, secrets.token_hex(16), runtime, shows_task=False)],
         LOCAL_TASK,
         runtime,
         soft_placement=options.soft_placement,
@@ -104,9 +104,11 @@ def _local_master(options: MasterOptions) -> LocalMaster:
     )
 
 
-def _task_here(name: str, session_id: str, runtime: ThreadRuntime) -> LocalTask:
+def _task_here(
+    name: str, session_id: str, runtime: ThreadRuntime, *, shows_task: bool = True
+) -> LocalTask:
     store = VariableStore()
-    checkpoints = TaskCheckpoints(store, name, None, runtime)
+    checkpoints = TaskCheckpoints(store, name if shows_task else "", None, runtime)
     gate = StepGate(runtime)
     return LocalTask(name, session_id, store, TaskLimits(), checkpoints, gate)
 
