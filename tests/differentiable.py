@@ -437,6 +437,47 @@ _add(
     positive(4),
 )
 
+# Family nn_conv.
+
+for _padding in ("SAME", "VALID"):
+    _add(
+        f"conv2d {_padding}",
+        lambda ns, x, w, p=_padding: ns.nn.conv2d(x, w, [1, 2, 1, 1], p),
+        normal(1, 4, 3, 2),
+        normal(2, 2, 2, 2),
+    )
+    _add(
+        f"depthwise_conv2d {_padding}",
+        lambda ns, x, w, p=_padding: ns.nn.depthwise_conv2d(x, w, [1, 2, 2, 1], p),
+        normal(1, 4, 3, 2),
+        normal(2, 2, 2, 2),
+        twice=_padding == "VALID",
+    )
+    _add(
+        f"max_pool {_padding}",
+        lambda ns, x, p=_padding: ns.nn.max_pool(x, [1, 3, 2, 1], [1, 2, 1, 1], p),
+        distinct(1, 4, 3, 2),
+        twice=False,  # that of MaxPoolGrad is no op here
+    )
+    _add(
+        f"avg_pool {_padding}",
+        lambda ns, x, p=_padding: ns.nn.avg_pool(x, [1, 3, 2, 1], [1, 2, 1, 1], p),
+        normal(1, 4, 3, 2),
+    )
+_add(
+    "conv2d, padded by numbers",
+    lambda ns, x, w: ns.nn.conv2d(x, w, [1, 1, 1, 1], [[0, 0], [1, 0], [0, 2], [0, 0]]),
+    normal(1, 3, 2, 1),
+    normal(2, 2, 1, 2),
+)
+_add(
+    "conv2d, dilated",
+    lambda ns, x, w: ns.nn.conv2d(x, w, [1, 1, 1, 1], "VALID", dilations=[1, 2, 1, 1]),
+    normal(1, 4, 2, 1),
+    normal(2, 2, 1, 2),
+    oracle=False,  # its kernel of the gradient takes no dilations
+)
+
 # Family control.
 
 _add("cond taken", lambda ns, x: ns.cond(x[0] < 9.0, lambda: x * x, lambda: x), normal(3))

@@ -114,7 +114,7 @@ CASES: dict[str, Callable[[Any], Any]] = {
     "where of two": lambda ns: ns.where([True, False], MATRIX, MATRIX * 2),
     "one_hot": lambda ns: ns.one_hot([0, 2, -1], 3),
     "one_hot of values": lambda ns: ns.one_hot([0, 2], 3, on_value=5, off_value=-1, axis=0),
-    "one_hot of a type": lambda ns: ns.one_hot([0, 2], 3, dtype=ns.bool),
+    "one_hot of a type": lambda ns: ns.one_hot([0, 2], 3, dtype=ns.int64),
     "boolean_mask": lambda ns: ns.boolean_mask(CUBE, [[True, False, True], [False, True, False]]),
     "boolean_mask along an axis": lambda ns: ns.boolean_mask(CUBE, [True, False, True], axis=1),
     "boolean_mask, not known": lambda ns: ns.boolean_mask(unknown(ns, CUBE), [True, False]),
@@ -250,6 +250,28 @@ CASES: dict[str, Callable[[Any], Any]] = {
     "sigmoid_cross_entropy": lambda ns: ns.nn.sigmoid_cross_entropy_with_logits(
         logits=[-100.0, 0.0, 100.0], labels=[1.0, 0.5, 0.0]
     ),
+    "conv2d": lambda ns: ns.nn.conv2d(images(4), filters(3, 4, 2), [1, 2, 1, 1], "SAME"),
+    "conv2d, padded": lambda ns: ns.nn.conv2d(
+        images(4), filters(3, 4, 2), [1, 1, 1, 1], [[0, 0], [1, 2], [0, 1], [0, 0]]
+    ),
+    "conv2d, dilated": lambda ns: ns.nn.conv2d(
+        images(4), filters(2, 4, 2), [1, 1, 1, 1], "VALID", dilations=[1, 2, 1, 1]
+    ),
+    "conv2d_transpose": lambda ns: ns.nn.conv2d_transpose(
+        images(4), filters(3, 2, 4), [2, 10, 12, 2], [1, 2, 2, 1]
+    ),
+    "atrous_conv2d": lambda ns: ns.nn.atrous_conv2d(images(4), filters(2, 4, 3), 2, "VALID"),
+    "depthwise_conv2d": lambda ns: ns.nn.depthwise_conv2d(
+        images(3), filters(2, 3, 2), [1, 1, 1, 1], "SAME"
+    ),
+    "depthwise_conv2d, dilated": lambda ns: ns.nn.depthwise_conv2d(
+        images(3), filters(2, 3, 2), [1, 1, 1, 1], "VALID", rate=[2, 2]
+    ),
+    "separable_conv2d": lambda ns: ns.nn.separable_conv2d(
+        images(3), filters(2, 3, 2), filters(1, 6, 4), [1, 2, 2, 1], "VALID"
+    ),
+    "max_pool": lambda ns: ns.nn.max_pool(images(2), [1, 3, 2, 1], [1, 2, 1, 1], "SAME"),
+    "avg_pool": lambda ns: ns.nn.avg_pool(images(2), [1, 3, 2, 1], [1, 2, 1, 1], "SAME"),
     "embedding_lookup": lambda ns: ns.nn.embedding_lookup(MATRIX, [1, 0, 1]),
     "embedding_lookup mod": lambda ns: ns.nn.embedding_lookup(
         [MATRIX, MATRIX + 10, MATRIX[:1] + 20], [[0, 4], [2, 3]]
@@ -279,6 +301,15 @@ def unknown(ns: Any, value: Any) -> Any:
     """A tensor of which neither the value nor the shape is known while the graph is built."""
     array = np.asarray(value, None if isinstance(value, np.ndarray) else np.int32)
     return ns.placeholder_with_default(array, None)
+
+
+def images(channels: int) -> Any:
+    return np.sin(np.arange(2 * 5 * 6 * channels, dtype=np.float32)).reshape(2, 5, 6, channels)
+
+
+def filters(size: int, *channels: int) -> Any:
+    shape = (size, size, *channels)
+    return np.cos(np.arange(np.prod(shape), dtype=np.float32)).reshape(shape)
 
 
 def slices(value: Any) -> list[Any]:

@@ -14,6 +14,7 @@ from paramserve._gradients import math_reduce as _math_reduce  # noqa: F401
 from paramserve._gradients import math_segment as _math_segment  # noqa: F401
 from paramserve._gradients import math_sequence as _math_sequence  # noqa: F401
 from paramserve._gradients import nn as _nn  # noqa: F401
+from paramserve._gradients import nn_conv as _nn_conv  # noqa: F401
 from paramserve._gradients import nn_softmax as _nn_softmax  # noqa: F401
 from paramserve._gradients import random as _random  # noqa: F401
 from paramserve._gradients import state as _state  # noqa: F401

@@ -24,6 +24,16 @@ from paramserve._ops.nn import sufficient_statistics as sufficient_statistics
 from paramserve._ops.nn import top_k as top_k
 from paramserve._ops.nn import xw_plus_b as xw_plus_b
 from paramserve._ops.nn import zero_fraction as zero_fraction
+from paramserve._ops.nn_conv import atrous_conv2d as atrous_conv2d
+from paramserve._ops.nn_conv import avg_pool as avg_pool
+from paramserve._ops.nn_conv import conv2d as conv2d
+from paramserve._ops.nn_conv import conv2d_backprop_filter as conv2d_backprop_filter
+from paramserve._ops.nn_conv import conv2d_backprop_input as conv2d_backprop_input
+from paramserve._ops.nn_conv import conv2d_transpose as conv2d_transpose
+from paramserve._ops.nn_conv import depthwise_conv2d as depthwise_conv2d
+from paramserve._ops.nn_conv import depthwise_conv2d_native as depthwise_conv2d_native
+from paramserve._ops.nn_conv import max_pool as max_pool
+from paramserve._ops.nn_conv import separable_conv2d as separable_conv2d
 from paramserve._ops.nn_softmax import log_softmax as log_softmax
 from paramserve._ops.nn_softmax import (
     sigmoid_cross_entropy_with_logits as sigmoid_cross_entropy_with_logits,
