@@ -35,6 +35,8 @@ from paramserve_protos.v1 import config_pb2, service_pb2
 if TYPE_CHECKING:
     from paramserve_core.transport.local_listener import LocalListener
 
+_CONNECTIONS: Final = 2
+"""For each session: a client may return before its old connection is known to be broken."""
 _FLUSH_S: Final = 5.0
 """How long answers that were given may still be on their way out when a server stops."""
 
@@ -97,7 +99,7 @@ class TaskServer:
         self._local = None if memory is None else self._listen_locally(traffic)
         self.server = GrpcServer(
             _Front(self.host, options.cluster),
-            max_conversations=options.limits.max_sessions,
+            max_conversations=_CONNECTIONS * options.limits.max_sessions,
             max_message_bytes=options.limits.max_message_bytes,
             tls=options.tls,
             interceptors=options.interceptors,
@@ -142,7 +144,7 @@ class TaskServer:
 
         return LocalListener(
             self.host,
-            max_conversations=self._options.limits.max_sessions,
+            max_conversations=_CONNECTIONS * self._options.limits.max_sessions,
             max_message_bytes=self._options.limits.max_message_bytes,
             traffic=traffic,
         )

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from paramserve_core.errors import OpError
+from paramserve_core.errors import ResourceExhaustedError
 from paramserve_core.transport.frames import MAX_FRAME_BYTES, Assembler, encode
 from paramserve_core.transport.grpc_client import GrpcDialer
 from paramserve_core.transport.interface import Message
@@ -202,7 +202,9 @@ calls = st.one_of(
 )
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(st.lists(st.tuples(numbers, numbers, calls, st.binary(max_size=30)), max_size=8))
 def test_calls_at_random_end_no_stream(process, sent):
     """Numbers that were never given, tensors that are no plan, calls out of order."""
@@ -215,7 +217,9 @@ def test_calls_at_random_end_no_stream(process, sent):
         assert talk.status()[0] == grpc.StatusCode.OK
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(st.lists(st.binary(max_size=100), max_size=5))
 def test_bytes_at_random_end_with_a_status(process, stream):
     with talking(process) as talk:
@@ -294,10 +298,20 @@ def test_sessions_beyond_the_limit_are_refused_and_the_others_go_on(tmp_path):
         talks = [stack.enter_context(talking(process)) for _ in range(3)]
         for number, talk in enumerate(talks):
             assert talk.hello(session_id=f"{number}").status.code == 0
-        inbox = Inbox()
-        with pytest.raises(OpError, match="3 connections, its limit"):
-            GrpcDialer(process.address).dial(inbox, 30)
+        with talking(process) as another:
+            refused = another.hello(session_id="one too many").status
+            assert "has 3 sessions, the limit is 3" in refused.message
+            assert "--max-sessions" in refused.message
         for talk in talks:
             call = service_pb2.Call(id=1, list_variables=service_pb2.ListVariablesRequest())
             talk.say_message(service_pb2.Envelope(call=call))
             assert talk.hear().reply.id == 1
+
+
+def test_connections_that_say_nothing_are_limited(tmp_path):
+    with server(tmp_path, "--max-sessions", "3") as process, contextlib.ExitStack() as stack:
+        for _ in range(6):
+            talk = stack.enter_context(talking(process))
+            assert dict(talk.call.initial_metadata())
+        with pytest.raises(ResourceExhaustedError, match="6 connections, its limit"):
+            GrpcDialer(process.address).dial(Inbox(), 30)

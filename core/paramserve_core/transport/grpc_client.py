@@ -43,6 +43,11 @@ _OPTIONS: Final = [
     ("grpc.enable_http_proxy", 0),
 ]
 
+_BROKEN: Final = frozenset(
+    {grpc.StatusCode.CANCELLED, grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL}
+)
+"""What gRPC says of streams that were reset; what a call of ours failed with comes in a reply."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -242,6 +247,8 @@ def _metadata(credentials: ClientCredentials) -> Metadata:
 
 def error_of(error: grpc.RpcError, address: str) -> OpError:
     """GRPC's error as ours, with the server named."""
-    code = error.code().value[0]
-    details = error.details() or "no reason given"
-    return error_from_status(code, f"{address}: {details}")
+    code = error.code()
+    message = f"{address}: {error.details() or 'no reason given'}"
+    if code in _BROKEN:
+        return UnavailableError(None, None, message)
+    return error_from_status(code.value[0], message)

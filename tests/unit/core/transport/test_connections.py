@@ -3,14 +3,19 @@
 import socket
 import threading
 
+import grpc
 import numpy as np
 import psutil
 import pytest
 
 from local_fakes import local_server
-from paramserve_core.errors import ResourceExhaustedError, UnavailableError
+from paramserve_core.errors import (
+    ResourceExhaustedError,
+    UnauthenticatedError,
+    UnavailableError,
+)
 from paramserve_core.runtime import ThreadRuntime
-from paramserve_core.transport.grpc_client import GrpcDialer
+from paramserve_core.transport.grpc_client import GrpcDialer, error_of
 from paramserve_core.transport.in_process import InProcessDialer
 from paramserve_core.transport.interface import Message
 from paramserve_core.transport.ownership import is_exclusive
@@ -260,3 +265,27 @@ def test_a_receiver_that_fails_ends_its_connection_only(inbox):
         healthy.send(Message(call(2)))
         assert inbox.next().envelope.call.id == 2
         healthy.close()
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        ("CANCELLED", UnavailableError),
+        ("UNKNOWN", UnavailableError),
+        ("INTERNAL", UnavailableError),
+        ("UNAVAILABLE", UnavailableError),
+        ("RESOURCE_EXHAUSTED", ResourceExhaustedError),
+        ("UNAUTHENTICATED", UnauthenticatedError),
+    ],
+)
+def test_a_connection_that_broke_may_be_tried_again_and_a_refusal_not(code, kind):
+    class Failure(grpc.RpcError):
+        def code(self):
+            return grpc.StatusCode[code]
+
+        def details(self):
+            return "stream removed"
+
+    error = error_of(Failure(), "ps0:2222")
+    assert type(error) is kind
+    assert error.message == "ps0:2222: stream removed"

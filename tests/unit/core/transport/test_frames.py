@@ -56,6 +56,7 @@ tensors = st.one_of(numeric, shapes.flatmap(strings))
 
 
 @pytest.mark.slow
+@settings(deadline=None)
 @given(st.lists(tensors, max_size=5), st.integers(1, 40))
 def test_every_message_arrives_as_it_was_however_it_is_cut(sent, chunk_bytes):
     with pytest.MonkeyPatch.context() as patch:
@@ -236,7 +237,7 @@ def test_bools_other_than_0_and_1_arrive_as_true():
 
 
 @pytest.mark.slow
-@settings(max_examples=300)
+@settings(deadline=None, max_examples=300)
 @given(st.lists(st.binary(max_size=60), max_size=4))
 def test_any_bytes_are_a_message_or_an_error_of_ours(stream):
     with contextlib.suppress(OpError):
@@ -244,7 +245,7 @@ def test_any_bytes_are_a_message_or_an_error_of_ours(stream):
 
 
 @pytest.mark.slow
-@settings(max_examples=300)
+@settings(deadline=None, max_examples=300)
 @given(st.data())
 def test_damaged_frames_are_a_message_or_an_error_of_ours(data):
     arrays = data.draw(st.lists(tensors, min_size=1, max_size=3))
