@@ -15,6 +15,12 @@ CUTS = 500
 
 
 @pytest.fixture(autouse=True)
+def only_grpc(monkeypatch):
+    """A local socket would pass by the proxy."""
+    monkeypatch.setenv("PARAMSERVE_TRANSPORT", "grpc")
+
+
+@pytest.fixture(autouse=True)
 def _over_tcp(monkeypatch):
     """Only that can be cut in between."""
     monkeypatch.setenv("PARAMSERVE_TRANSPORT", "grpc")
