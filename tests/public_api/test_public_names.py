@@ -20,9 +20,6 @@ NOT_YET = frozenset(
     [
         "while_loop",
         "py_func",
-        "nn.conv2d",
-        "nn.max_pool",
-        "nn.avg_pool",
         "train.MomentumOptimizer",
         "train.AdagradOptimizer",
         "train.AdadeltaOptimizer",
