@@ -11,7 +11,7 @@ Thread rule: adds to the graph of the calling thread; see `Graph`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, ClassVar
 
 from paramserve._framework.convert import (
@@ -105,7 +105,8 @@ def gradients(
         stop_tensors = convert_n_to_tensor(stops, name="stop", as_ref=True)
         walk = _Walk(graph, method, colocate_gradients_with_ops, gate_gradients)
         for i, (y, grad_y) in enumerate(zip(y_tensors, given, strict=True)):
-            walk.receive(y, _initial(y, grad_y, i))
+            with walk.place_of(y.op):
+                walk.receive(y, _initial(y, grad_y, i))
         walk.run(y_tensors, x_tensors, stop_tensors)
         return [walk.gradient(x) for x in x_tensors]
 
@@ -129,8 +130,7 @@ def _initial(y: Tensor, grad_y: TensorLike | None, index: int) -> Gradient:
             )
         if not (dtype.is_floating or dtype.is_integer):
             raise TypeError(f"{y.name} is of type {dtype.name}, which has no gradients")
-        with y.graph.colocate_with(y.op):
-            return fill(shape(y), constant(1, dtype), name=name)
+        return fill(shape(y), constant(1, dtype), name=name)
     wanted = None if hasattr(grad_y, "dtype") else dtype
     result = convert_to_tensor_or_indexed_slices(grad_y, wanted, name=name)
     if _kind(result.dtype.base_dtype) != _kind(dtype):
@@ -203,15 +203,17 @@ class _Walk:
                 _check_fits(op, tensor, gradient)
                 self.receive(tensor, gradient)
 
+    def place_of(self, op: Operation) -> AbstractContextManager[None]:
+        """Puts a block's operations where `op` is, if that was asked for."""
+        return self._graph.colocate_with(op) if self._colocate else nullcontext()
+
     @contextmanager
     def _scope_of(self, op: Operation) -> Iterator[None]:
-        place = self._graph.colocate_with(op) if self._colocate else nullcontext()
-        with name_scope(f"{op.name}_grad"), place:
+        with name_scope(f"{op.name}_grad"), self.place_of(op):
             yield
 
     def _sum(self, parts: list[Gradient], tensor: Tensor) -> Gradient:
-        place = self._graph.colocate_with(parts[0].op) if self._colocate else nullcontext()
-        with place:
+        with self.place_of(parts[0].op):
             sparse = [part for part in parts if isinstance(part, IndexedSlices)]
             if len(sparse) == len(parts):
                 return _joined(sparse)

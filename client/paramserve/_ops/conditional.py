@@ -42,9 +42,13 @@ def switch(data: Tensor, pred: Tensor, name: str | None = None) -> list[Tensor]:
         pred: a boolean scalar.
         name: the name of the op.
     """
-    op_type = "RefSwitch" if data.dtype.is_ref else "Switch"
-    with data.graph.colocate_with(data.op, ignore_existing=True):
-        return emit_tensors(op_type, name or "Switch", data=data, pred=pred)
+    if data.dtype.is_ref:
+        with data.graph.colocate_with(data.op, ignore_existing=True):
+            return emit_tensors("RefSwitch", name or "Switch", data=data, pred=pred)
+    # With the predicate, not with the data: a conditional runs on one task, and the data that it
+    # uses may come from several.
+    with pred.graph.colocate_with(pred.op, ignore_existing=True):
+        return emit_tensors("Switch", name or "Switch", data=data, pred=pred)
 
 
 def merge(inputs: Sequence[Tensor], name: str | None = None) -> tuple[Tensor, Tensor]:
@@ -138,6 +142,8 @@ def cond(
 
     Both functions are called once, while the graph is built. The ops that they create run only
     where their branch is taken; ops that exist already, and that a branch uses, run always.
+    A conditional runs on one task: its branches may read variables of several servers, and update
+    those of one.
 
         y = ps.cond(x < 1.0, lambda: x * 2.0, lambda: ps.square(x))
 

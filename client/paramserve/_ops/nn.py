@@ -204,7 +204,7 @@ def dropout(
             )
         keep = convert_to_tensor(keep_prob, dtype=dtype, name="keep_prob")
         keep.shape.assert_is_compatible_with([])
-        if constant_value(keep) == 1:
+        if isinstance(keep_prob, (int, float)) and keep_prob == 1:
             return identity(x, name=scope)
         sizes = shape(x) if noise_shape is None else noise_shape
         # 1 for what is kept: a number in [keep, 1 + keep), rounded down.

@@ -133,3 +133,10 @@ def test_dropout_drops_whole_rows_by_a_noise_shape(session):
 def test_bad_arguments_are_refused(session, call, error, text):
     with pytest.raises(error, match=text):
         call()
+
+
+def test_a_probability_that_is_a_tensor_may_be_fed(session):
+    keep = ps.constant(1.0)
+    dropped = ps.nn.dropout(ps.ones([100]), keep)
+    assert session.run(dropped).tolist() == [1.0] * 100
+    assert 0.0 in session.run(dropped, {keep: 0.5}).tolist()
