@@ -1,48 +1,27 @@
-"""Adam.
+"""Adam, and the forms of it that decay weights or leave rows alone.
 
 Thread rule: see `optimizer`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from paramserve._framework import scopes
-from paramserve._framework.apply import apply_op
+from paramserve._framework.graph import get_default_graph
+from paramserve._framework.indexed_slices import IndexedSlices
 from paramserve._framework.operation import Operation
-from paramserve._framework.tensor import Tensor
 from paramserve._framework.types import TensorLike
-from paramserve._ops import control, state
-from paramserve._optimizers.optimizer import Optimizer
+from paramserve._ops import control, math_segment, state
+from paramserve._ops.array import shape as shape_of
+from paramserve._optimizers.fused import FusedOptimizer
+from paramserve._optimizers.optimizer import Gradient
 from paramserve._variables.variable import Variable
 
 
-class AdamOptimizer(Optimizer):
-    """Adam, with the bias correction folded into the step size.
-
-    For gradient `g` at step `t`:
-
-        m = beta1 * m + (1 - beta1) * g
-        v = beta2 * v + (1 - beta2) * g * g
-        var -= learning_rate * sqrt(1 - beta2**t) / (1 - beta1**t) * m / (sqrt(v) + epsilon)
-
-    Slots: `m` (a variable `<var>/Adam`) and `v` (`<var>/Adam_1`). The powers of the betas are
-    variables too, `beta1_power` and `beta2_power`, beside the first variable by name. A sparse
-    gradient decays and moves its own rows only ("lazy Adam"), where TensorFlow's decays all rows,
-    which reads and writes the whole table in every step.
-
-    Source: Kingma and Ba, "Adam: A Method for Stochastic Optimization", ICLR 2015; `epsilon` is
-    the "epsilon hat" of its section 2.1.
-
-    Args:
-        learning_rate: a number, a scalar tensor, or a variable.
-        beta1: decay of the mean of gradients.
-        beta2: decay of the mean of squared gradients.
-        epsilon: keeps the quotient finite.
-        use_locking: has no effect, since each update is atomic.
-        name: prefix of the names of the ops.
-    """
+class _AdamFamily(FusedOptimizer):
+    """The moments and the powers of their decays, which all forms of Adam keep."""
 
     def __init__(
         self,
@@ -54,61 +33,139 @@ class AdamOptimizer(Optimizer):
         name: str = "Adam",
     ) -> None:
         super().__init__(use_locking, name)
-        self._learning_rate = learning_rate
         self._beta1 = beta1
         self._beta2 = beta2
-        self._epsilon = epsilon
-        self._powers: tuple[Variable, Variable] | None = None
+        self._hyper = {"lr": learning_rate, "beta1": beta1, "beta2": beta2, "epsilon": epsilon}
 
-    def _own_variables(self) -> list[Variable]:
-        return list(self._powers or ())
+    def _create_slots(self, var_list: Sequence[Variable]) -> None:
+        first = min(var_list, key=lambda v: str(v.name))
+        for name, beta in (("beta1_power", self._beta1), ("beta2_power", self._beta2)):
+            self._create_non_slot_variable(self._call_if_callable(beta), name, first)
+        for var in var_list:
+            self._zeros_slot(var, "m", self._name)
+            self._zeros_slot(var, "v", self._name)
 
-    def _create_slots(self, variables: Sequence[Variable]) -> None:
-        first = min(variables, key=lambda v: str(v.name))
-        if self._powers is None or self._powers[0].graph is not first.graph:
-            with scopes.colocate_with(first.op):
-                self._powers = (
-                    Variable(self._beta1, name="beta1_power", trainable=False),
-                    Variable(self._beta2, name="beta2_power", trainable=False),
-                )
-        for variable in variables:
-            self._zeros_slot(variable, "m", self._name)
-            self._zeros_slot(variable, "v", self._name)
+    def _apply(self, grad: Gradient, var: Variable) -> Any:
+        return self._adam("Adam", grad, var)
 
-    def _apply_dense(self, gradient: Tensor, variable: Variable) -> Any:
-        return self._apply("ApplyAdam", variable, grad=gradient)
+    def _adam(self, rule: str, grad: Gradient, var: Variable, **inputs: Any) -> Operation:
+        powers = {
+            name: self._get_non_slot_variable(name, var.graph)
+            for name in ("beta1_power", "beta2_power")
+        }
+        slots = {name: name for name in ("m", "v")}
+        return self._fused(rule, grad, var, slots, {**powers, **self._hyper}, **inputs)
 
-    def _apply_sparse(self, gradient: Tensor, indices: Tensor, variable: Variable) -> Any:
-        return self._apply("SparseApplyAdam", variable, grad=gradient, indices=indices)
-
-    def _apply(self, op: str, variable: Variable, **gradient: Tensor) -> Any:
-        m, v = self.get_slot(variable, "m"), self.get_slot(variable, "v")
-        assert m is not None
-        assert v is not None
-        assert self._powers is not None
-        beta1_power, beta2_power = self._powers
-        return apply_op(
-            op,
-            var=variable.ref(),
-            m=m.ref(),
-            v=v.ref(),
-            beta1_power=self._scalar(beta1_power, variable, "beta1_power"),
-            beta2_power=self._scalar(beta2_power, variable, "beta2_power"),
-            lr=self._scalar(self._learning_rate, variable, "learning_rate"),
-            beta1=self._scalar(self._beta1, variable, "beta1"),
-            beta2=self._scalar(self._beta2, variable, "beta2"),
-            epsilon=self._scalar(self._epsilon, variable, "epsilon"),
-            use_locking=self._use_locking,
-            **gradient,
-        ).op
-
-    def _finish(self, updates: Sequence[Any], name: str) -> Operation:
+    def _finish(self, update_ops: Sequence[Any], name_scope: str) -> Operation:
         """The powers move on once every variable was updated by the old ones."""
-        assert self._powers is not None
-        beta1_power, beta2_power = self._powers
-        with scopes.control_dependencies(updates), scopes.colocate_with(beta1_power.op):
-            moves = [
-                state.assign(beta1_power, beta1_power * self._beta1).op,
-                state.assign(beta2_power, beta2_power * self._beta2).op,
-            ]
-        return control.group(*updates, *moves, name=name)
+        graph = get_default_graph()
+        moves = []
+        with scopes.control_dependencies(update_ops):
+            for name, beta in (("beta1_power", self._beta1), ("beta2_power", self._beta2)):
+                power = self._get_non_slot_variable(name, graph)
+                with scopes.colocate_with(power.op):
+                    factor = self._hyperparameter(name[:5], beta, power)
+                    moves.append(state.assign(power, power * factor, use_locking=True).op)
+        return control.group(*update_ops, *moves, name=name_scope)
+
+
+class AdamOptimizer(_AdamFamily):
+    """Adam, with the bias correction folded into the step size.
+
+    For the step `t`, which counts from 1:
+
+        m = beta1 * m + (1 - beta1) * g
+        v = beta2 * v + (1 - beta2) * g * g
+        var -= learning_rate * sqrt(1 - beta2**t) / (1 - beta1**t) * m / (sqrt(v) + epsilon)
+
+    Slots: `m` (a variable `<var>/Adam`) and `v` (`<var>/Adam_1`). The powers of the betas are
+    variables too, `beta1_power` and `beta2_power`, beside the first variable by name.
+
+    A sparse gradient counts as 0 where it names no row, so every row decays and moves in every
+    step, as in TensorFlow. That reads and writes the whole table; `LazyAdamOptimizer` does not.
+
+    Source: Kingma and Ba, "Adam: A Method for Stochastic Optimization", ICLR 2015; `epsilon` is
+    the "epsilon hat" of its section 2.1.
+
+    Args:
+        learning_rate: a number, a scalar tensor, a variable, or a function that answers one.
+        beta1: decay of the mean of gradients; as `learning_rate`.
+        beta2: decay of the mean of squared gradients; as `learning_rate`.
+        epsilon: keeps the quotient finite; as `learning_rate`.
+        use_locking: has no effect, since each update is atomic.
+        name: prefix of the names of the ops and slots.
+    """
+
+    def _apply_sparse_duplicate_indices(self, grad: IndexedSlices, var: Variable) -> Any:
+        rows = shape_of(var.ref())[0]
+        return self._apply(math_segment.unsorted_segment_sum(grad.values, grad.indices, rows), var)
+
+
+class LazyAdamOptimizer(_AdamFamily):
+    """Adam that changes only the rows that a sparse gradient names.
+
+    A dense gradient is applied as by `AdamOptimizer`. The moments of a row that is not named do not
+    decay and the row does not move, so an update costs by the rows it names and not by those that
+    the table has. What is learned differs a little: a row's moments are as old as its last
+    gradient.
+
+    The name and the formula are those of `tf.contrib.opt.LazyAdamOptimizer`; here the sparse update
+    is one op, which TensorFlow does not have, so a graph with it runs only here.
+
+    Slots and arguments are those of `AdamOptimizer`.
+    """
+
+
+class AdamWOptimizer(_AdamFamily):
+    """Adam with weight decay that is not part of the gradient.
+
+    For the step `t`, which counts from 1:
+
+        var -= learning_rate * weight_decay * var
+        m = beta1 * m + (1 - beta1) * g
+        v = beta2 * v + (1 - beta2) * g * g
+        var -= learning_rate * (m / (1 - beta1**t)) / (sqrt(v / (1 - beta2**t)) + epsilon)
+
+    This is the form of the paper, and of PyTorch and optax; `epsilon` is added after the bias
+    correction and not, as in `AdamOptimizer`, before. A sparse gradient changes, and decays, the
+    rows that it names only. TensorFlow has no such optimizer and no such op, so a graph with it
+    runs only here.
+
+    Slots: `m` (a variable `<var>/AdamW`) and `v` (`<var>/AdamW_1`); `beta1_power` and
+    `beta2_power` as of `AdamOptimizer`.
+
+    Source: Loshchilov and Hutter, "Decoupled Weight Decay Regularization", ICLR 2019.
+
+    Args:
+        learning_rate: a number, a scalar tensor, a variable, or a function that answers one.
+        weight_decay: as `learning_rate`.
+        beta1: decay of the mean of gradients; as `learning_rate`.
+        beta2: decay of the mean of squared gradients; as `learning_rate`.
+        epsilon: keeps the quotient finite; as `learning_rate`.
+        decays: whether a variable's weights decay; biases and scales usually should not. All do by
+            default.
+        use_locking: has no effect, since each update is atomic.
+        name: prefix of the names of the ops and slots.
+    """
+
+    def __init__(
+        self,
+        learning_rate: TensorLike = 0.001,
+        weight_decay: TensorLike = 0.01,
+        beta1: TensorLike = 0.9,
+        beta2: TensorLike = 0.999,
+        epsilon: TensorLike = 1e-8,
+        decays: Callable[[Variable], bool] | None = None,
+        use_locking: bool = False,
+        name: str = "AdamW",
+    ) -> None:
+        super().__init__(learning_rate, beta1, beta2, epsilon, use_locking, name)
+        self._weight_decay = weight_decay
+        self._decays = decays
+
+    def _apply(self, grad: Gradient, var: Variable) -> Any:
+        if self._decays is None or self._decays(var):
+            decay = self._hyperparameter("weight_decay", self._weight_decay, var)
+        else:
+            decay = self._hyperparameter("no_weight_decay", 0.0, var)
+        return self._adam("AdamW", grad, var, weight_decay=decay)

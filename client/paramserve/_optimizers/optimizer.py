@@ -1,9 +1,11 @@
 """What all optimizers have in common: gradients, slots, and the step that applies them.
 
-A subclass says which slots a variable has and which op updates it. The op runs on the task of the
-variable; slots live beside it; hyperparameters are constants that travel once, with the plan.
+A subclass says which slots a variable has and which op updates it, by the methods that begin with
+an underscore; their names and arguments are TensorFlow's, so that a program's own optimizer moves
+here unchanged. Most subclasses are of `FusedOptimizer`, whose update is one op.
 
-Thread rule: adds to the graph of the variables; see `Graph`.
+Thread rule: adds to the graph of the variables; see `Graph`. An optimizer is used by one thread at
+a time.
 """
 
 from __future__ import annotations
@@ -12,24 +14,38 @@ from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, Final
 
 from paramserve._framework import scopes
+from paramserve._framework.collections import GraphKeys
 from paramserve._framework.convert import convert_to_tensor, convert_to_tensor_or_indexed_slices
-from paramserve._framework.graph import get_default_graph
+from paramserve._framework.graph import Graph
 from paramserve._framework.indexed_slices import IndexedSlices
 from paramserve._framework.operation import Operation
 from paramserve._framework.tensor import Tensor
-from paramserve._framework.types import TensorLike
+from paramserve._framework.types import DTypeLike, ShapeLike, TensorLike
 from paramserve._gradients.walk import gradients
 from paramserve._ops import control, indexing, math_segment
+from paramserve._ops.array import cast
 from paramserve._ops.array import shape as shape_of
 from paramserve._variables.collected import trainable_variables
-from paramserve._variables.slots import create_slot, create_zeros_slot
+from paramserve._variables.slots import (
+    create_slot,
+    create_slot_with_initializer,
+    create_zeros_slot,
+)
 from paramserve._variables.variable import Variable
-from paramserve_core.dtypes import bfloat16, float16, float32, float64
+from paramserve_core.dtypes import (
+    DType,
+    bfloat16,
+    complex64,
+    complex128,
+    float16,
+    float32,
+    float64,
+)
 
 Gradient = Tensor | IndexedSlices
 GradientsAndVariables = list[tuple[Gradient | None, Variable]]
 
-_VALID: Final = frozenset({float16, bfloat16, float32, float64})
+_VALID: Final = frozenset({float16, bfloat16, float32, float64, complex64, complex128})
 
 
 class Optimizer:
@@ -54,6 +70,9 @@ class Optimizer:
         self._use_locking = use_locking
         self._name = name
         self._slots: dict[str, dict[Variable, Variable]] = {}
+        self._unowned: dict[tuple[str, Graph], Variable] = {}
+        self._scope = ""
+        self._hyperparameters: dict[tuple[str, DType], Tensor] = {}
 
     def get_name(self) -> str:
         """The name that the optimizer was made with."""
@@ -76,7 +95,9 @@ class Optimizer:
             loss: what to make small; usually a scalar.
             global_step: a variable to add one to after the variables were updated.
             var_list: the variables to update; all trainable ones by default.
-            gate_gradients: accepted; gradients of one step are always of one moment.
+            gate_gradients: with `GATE_GRAPH`, no gradient is used before all are there; with
+                `GATE_OP`, none of an op's before all of that op are. Updates need neither: what a
+                step has read of a variable stays as it was read.
             aggregation_method: see `AggregationMethod`.
             colocate_gradients_with_ops: compute each gradient on the device of its op.
             name: the name of the op.
@@ -140,6 +161,8 @@ class Optimizer:
             gate_gradients=gate_gradients == Optimizer.GATE_OP,
             aggregation_method=aggregation_method,
         )
+        if gate_gradients == Optimizer.GATE_GRAPH and any(g is not None for g in found):
+            found = control.tuple(found)
         return list(zip(found, variables, strict=True))
 
     def apply_gradients(
@@ -180,10 +203,11 @@ class Optimizer:
             raise ValueError(
                 f"No gradients provided for any variable: {[v.name for _, v in pairs]}."
             )
-        variables = [variable for _, variable in converted]
         with scopes.control_dependencies(None):
-            self._create_slots(variables)
+            self._create_slots([variable for _, variable in converted])
         with scopes.name_scope(name, self._name) as scope:
+            self._scope = scope
+            self._hyperparameters = {}
             self._prepare()
             updates = []
             for gradient, variable in converted:
@@ -192,19 +216,17 @@ class Optimizer:
                     scopes.colocate_with(variable.op),
                 ):
                     updates.append(self._update(gradient, variable))
-            finish_name = "update" if global_step is not None else scope[:-1].rpartition("/")[2]
             if global_step is None:
-                train: Operation = self._finish(updates, scope)
+                train = self._finish(updates, scope)
             else:
-                finished = self._finish(updates, finish_name)
                 with (
-                    scopes.control_dependencies([finished]),
+                    scopes.control_dependencies([self._finish(updates, "update")]),
                     scopes.colocate_with(global_step.op),
                 ):
                     train = global_step.assign_add(1, name=scope).op
-        graph = get_default_graph()
-        if train not in graph.get_collection_ref("train_op"):
-            graph.add_to_collection("train_op", train)
+        collected = train.graph.get_collection_ref(GraphKeys.TRAIN_OP)
+        if train not in collected:
+            collected.append(train)
         return train
 
     def get_slot(self, var: Variable, name: str) -> Variable | None:
@@ -218,75 +240,127 @@ class Optimizer:
     def variables(self) -> list[Variable]:
         """Every variable that the optimizer made, by name."""
         slots = [slot for by_variable in self._slots.values() for slot in by_variable.values()]
-        return sorted([*slots, *self._own_variables()], key=lambda v: str(v.name))
+        return sorted([*slots, *self._unowned.values()], key=lambda v: str(v.name))
 
     # What subclasses define.
 
-    def _own_variables(self) -> list[Variable]:
-        """Variables that belong to no other."""
-        return []
-
-    def _create_slots(self, variables: Sequence[Variable]) -> None:
+    def _create_slots(self, var_list: Sequence[Variable]) -> None:
         """Makes the slots of variables that have none yet."""
 
     def _prepare(self) -> None:
         """Makes what all updates of a step share."""
 
-    def _apply_dense(self, gradient: Tensor, variable: Variable) -> Any:
+    def _apply_dense(self, grad: Tensor, var: Variable) -> Any:
         """The op that updates a variable by a gradient of its shape."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no update for a dense gradient")
 
-    def _apply_sparse(self, gradient: Tensor, indices: Tensor, variable: Variable) -> Any:
+    def _apply_sparse(self, grad: IndexedSlices, var: Variable) -> Any:
         """The op that updates some rows of a variable; no row is named twice."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no update for a sparse gradient")
 
-    def _finish(self, updates: Sequence[Any], name: str) -> Operation:
-        """An op that is done when all updates are."""
-        return control.group(*updates, name=name)
+    def _apply_sparse_duplicate_indices(self, grad: IndexedSlices, var: Variable) -> Any:
+        """The op that updates some rows of a variable; a row may be named twice.
+
+        Adds up the rows of one number and calls `_apply_sparse`. An optimizer for which two
+        updates by two rows are one update by their sum does without.
+        """
+        return self._apply_sparse(_without_duplicates(grad), var)
+
+    def _finish(self, update_ops: Sequence[Any], name_scope: str) -> Operation:
+        """An op, of that name, that is done when all updates are."""
+        return control.group(*update_ops, name=name_scope)
 
     # What subclasses use.
 
-    def _scalar(self, value: TensorLike, variable: Variable, name: str) -> Tensor:
-        """A hyperparameter in the type of a variable."""
-        wanted = variable.dtype.base_dtype
-        tensor = convert_to_tensor(value) if isinstance(value, Tensor | Variable) else None
-        if tensor is None:
-            return convert_to_tensor(value, wanted, name=name)
-        if tensor.dtype.base_dtype is wanted:
-            return tensor
-        from paramserve._ops.array import cast
+    def _hyperparameter(self, name: str, value: Any, var: Variable) -> Tensor:
+        """A hyperparameter in the type of a variable: a constant, if it is a number.
 
-        return cast(tensor, wanted)
+        All variables of a type share one. A constant goes with the plan to every task that wants
+        it, so sharing costs a step nothing.
 
-    def _zeros_slot(self, variable: Variable, slot_name: str, op_name: str) -> Variable:
+        Args:
+            name: the name of the op.
+            value: a number, a tensor, a variable, or a function that answers one of those.
+            var: the variable.
+        """
+        wanted = var.dtype.base_dtype
+        known = self._hyperparameters.get((name, wanted))
+        if known is None:
+            known = self._made_hyperparameter(name, value, wanted)
+            self._hyperparameters[name, wanted] = known
+        return known
+
+    def _made_hyperparameter(self, name: str, value: Any, wanted: DType) -> Tensor:
+        value = self._call_if_callable(value)
+        with scopes.colocate_with(None, ignore_existing=True), scopes.name_scope(self._scope):
+            if hasattr(value, "dtype"):
+                tensor: Tensor = cast(convert_to_tensor(value, name=name), wanted)
+                return tensor
+            with scopes.control_dependencies(None):
+                return convert_to_tensor(value, wanted, name=name)
+
+    def _call_if_callable(self, param: Any) -> Any:
+        """The value of a hyperparameter that may be given as a function."""
+        return param() if callable(param) else param
+
+    def _zeros_slot(self, var: Variable, slot_name: str, op_name: str) -> Variable:
         """The slot of that name, made of zeros if there is none; a variable `<var>/<op_name>`."""
         slots = self._slots.setdefault(slot_name, {})
-        if variable not in slots:
-            slots[variable] = create_zeros_slot(variable, op_name)
-        return slots[variable]
+        if var not in slots:
+            slots[var] = create_zeros_slot(var, op_name)
+        return slots[var]
 
-    def _filled_slot(
-        self, variable: Variable, value: TensorLike, slot_name: str, op_name: str
+    def _get_or_make_slot(
+        self, var: Variable, val: TensorLike, slot_name: str, op_name: str
     ) -> Variable:
         """The slot of that name, made with that value if there is none."""
         slots = self._slots.setdefault(slot_name, {})
-        if variable not in slots:
-            slots[variable] = create_slot(variable, value, op_name)
-        return slots[variable]
+        if var not in slots:
+            slots[var] = create_slot(var, val, op_name)
+        return slots[var]
+
+    def _get_or_make_slot_with_initializer(
+        self,
+        var: Variable,
+        initializer: Any,
+        shape: ShapeLike,
+        dtype: DTypeLike,
+        slot_name: str,
+        op_name: str,
+    ) -> Variable:
+        """The slot of that name, made by an initializer where it is going to be."""
+        slots = self._slots.setdefault(slot_name, {})
+        if var not in slots:
+            slots[var] = create_slot_with_initializer(var, initializer, shape, dtype, op_name)
+        return slots[var]
+
+    def _create_non_slot_variable(
+        self, initial_value: TensorLike, name: str, colocate_with: Variable
+    ) -> Variable:
+        """A variable of that name that belongs to no other; made if the graph has none yet."""
+        key = (name, colocate_with.graph)
+        if key not in self._unowned:
+            with scopes.colocate_with(colocate_with.op):
+                self._unowned[key] = Variable(initial_value, name=name, trainable=False)
+        return self._unowned[key]
+
+    def _get_non_slot_variable(self, name: str, graph: Graph) -> Variable:
+        """What `_create_non_slot_variable` has made."""
+        return self._unowned[name, graph]
 
     def _update(self, gradient: Gradient, variable: Variable) -> Any:
+        _check_dtype(gradient, f"the gradient of {variable.op.name}")
         if isinstance(gradient, Tensor):
-            _check_dtype(gradient, f"the gradient of {variable.op.name}")
             return self._apply_dense(gradient, variable)
-        values, indices = _distinct(gradient)
-        return self._apply_sparse(values, indices, variable)
+        return self._apply_sparse_duplicate_indices(gradient, variable)
 
 
-def _distinct(gradient: IndexedSlices) -> tuple[Tensor, Tensor]:
-    """The rows of a gradient, those of one number added up, and the numbers, each once."""
+def _without_duplicates(gradient: IndexedSlices) -> IndexedSlices:
+    """Each number once, with the sum of the rows that had it."""
     numbers, positions = indexing.unique(gradient.indices)
     count = shape_of(numbers)[0]
-    return math_segment.unsorted_segment_sum(gradient.values, positions, count), numbers
+    rows = math_segment.unsorted_segment_sum(gradient.values, positions, count)
+    return IndexedSlices(rows, numbers, gradient.dense_shape)
 
 
 def _flat(variables: Iterable[Any]) -> Iterable[Any]:
@@ -298,10 +372,10 @@ def _flat(variables: Iterable[Any]) -> Iterable[Any]:
             yield variable
 
 
-def _check_dtype(tensor: Tensor, what: str) -> None:
-    if tensor.dtype.base_dtype not in _VALID:
+def _check_dtype(gradient: Gradient, what: str) -> None:
+    if gradient.dtype.base_dtype not in _VALID:
         names = ", ".join(sorted(t.name for t in _VALID))
         raise ValueError(
-            f"Invalid type {tensor.dtype.base_dtype.name} for {what} ({tensor.name}), expected: "
-            f"{names}."
+            f"Invalid type {gradient.dtype.base_dtype.name} for {what} ({gradient.name}), "
+            f"expected: {names}."
         )
