@@ -9,7 +9,7 @@ import os
 import ssl
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from paramserve_core.cluster import ENVIRONMENT_VARIABLE, ClusterSpec, task_from_env
@@ -97,7 +97,8 @@ class ServerConfig:
             checkpoint_root=self.checkpoint_root,
             limits=self.limits,
             tls=tls,
-            credentials=credentials,
+            # The servers of a cluster know each other as they know their clients.
+            credentials=replace(credentials, token=self.token()),
         )
 
     def _tls(self) -> ServerTls | None:

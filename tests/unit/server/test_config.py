@@ -50,7 +50,10 @@ def test_a_token_is_read_from_its_file_before_the_environment(environment, tmp_p
     assert ServerConfig().token() == "from the environment"
     file = tmp_path / "token"
     file.write_text("  from the file\n")
-    assert ServerConfig(token_file=file).token() == "from the file"
+    config = ServerConfig(token_file=file)
+    assert config.token() == "from the file"
+    # And shown to the other servers of the cluster.
+    assert config.serving().credentials.token == "from the file"
 
 
 def test_a_token_file_without_a_token_is_refused(tmp_path):
