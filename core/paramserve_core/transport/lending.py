@@ -65,11 +65,13 @@ class Outgoing:
         packet: without what was released and dropped.
         bodies: the tensors that are not lent, by their number in the message.
         blocks: what is lent, in the order of the packet's segments.
+        size: bytes of the envelope and all tensors.
     """
 
     packet: local_transport_pb2.LocalPacket
     bodies: dict[int, memoryview] = field(default_factory=dict)
     blocks: list[Block] = field(default_factory=list)
+    size: int = 0
 
     @property
     def body(self) -> list[memoryview]:
@@ -125,7 +127,8 @@ class Lender:
             # Messages that are joined are merged, see `frames`.
             encoded += service_pb2.Envelope(tensors=headers).SerializeToString()
             size = sum(header.payload_bytes for header in headers)
-        payload.check_size(len(encoded) + size, self._max_message_bytes)
+        outgoing.size = len(encoded) + size
+        payload.check_size(outgoing.size, self._max_message_bytes)
         outgoing.packet.envelope = encoded
         if large:
             try:
@@ -174,7 +177,7 @@ class Lender:
         if tensor.flags.writeable or not tensor.dtype.isnative:
             return False
         found = segments.locate(tensor)
-        if found is None or found[1] % _alignment(tensor.dtype):
+        if found is None or found[1] % tensor.dtype.alignment:
             return False
         block, offset = found
         self._add(outgoing, block, tensor, [(index, offset)])
@@ -393,7 +396,7 @@ class Borrower:
         dtype = np.dtype(tensor.dtype.as_numpy_dtype)
         if dtype.hasobject or not tensor.size:
             raise malformed(f"{tensor.dtype.name} of {tensor.size} bytes in shared memory")
-        if offset + tensor.size > place.bytes or offset % _alignment(dtype):
+        if offset + tensor.size > place.bytes or offset % dtype.alignment:
             raise malformed(
                 f"a tensor of {tensor.size} bytes at {offset} in a segment of {place.bytes}"
             )
@@ -441,7 +444,3 @@ def _header(tensor: Array) -> service_pb2.TensorHeader:
         dims=tensor.shape,
         payload_bytes=tensor.nbytes,
     )
-
-
-def _alignment(dtype: np.dtype[Any]) -> int:
-    return dtype.alignment

@@ -188,8 +188,8 @@ class LocalListener:
         """
         connected.settimeout(_HANDSHAKE_S)
         reader.max_packet_bytes = _MAX_GREETING_BYTES
-        # Read before anything is refused: closing a socket with something unread in it takes from
-        # the peer what it has not read.
+        # Read before anything is refused: a client that cannot write its greeting does not read
+        # why.
         packet = reader.next_packet()
         if packet is None:
             raise EOFError

@@ -135,9 +135,8 @@ class LocalConnection:
     def _write(self, outgoing: Outgoing) -> None:
         """Writes a packet; called with `_sending` held."""
         self._add_ends(outgoing.packet)
-        body = outgoing.body
         try:
-            local_packets.write(self._socket, outgoing.packet, body, outgoing.descriptors)
+            local_packets.write(self._socket, outgoing.packet, outgoing.body, outgoing.descriptors)
         except OSError as error:
             self._break(str(error.strerror))
             self._check_open()
@@ -147,8 +146,7 @@ class LocalConnection:
             # Nothing that comes after half a packet would be understood.
             self._break("a message was interrupted")
             raise
-        shared_bytes = sum(segment.bytes for segment in outgoing.packet.segments)
-        self._traffic.sent(sum(map(len, body)) + len(outgoing.packet.envelope) + shared_bytes)
+        self._traffic.sent(outgoing.size)
 
     def _add_ends(self, packet: local_transport_pb2.LocalPacket) -> None:
         for ended, told in (
@@ -215,8 +213,8 @@ class LocalConnection:
             inline_bytes = self._reader.body_bytes
             message = self._borrower.message(packet, self._reader)
             if message is not None and not self._is_closed:
-                shared_bytes = sum(segment.bytes for segment in packet.segments)
-                self._traffic.received(inline_bytes + len(packet.envelope) + shared_bytes)
+                lent_bytes = sum(message.tensors[s.tensor].nbytes for s in packet.shared)
+                self._traffic.received(len(packet.envelope) + inline_bytes + lent_bytes)
                 receiver.received(message)
             # A local name would hold the message's leases until the next one comes.
             del message

@@ -27,6 +27,7 @@ from paramserve_core.transport.interface import Message
 from paramserve_core.transport.local_dialer import LocalDialer, is_loopback
 from paramserve_core.transport.local_socket import LocalConnection
 from paramserve_core.transport.ownership import is_exclusive
+from paramserve_core.transport.traffic import Traffic
 from transport_fakes import Echo, Inbox, call, grpc_server
 
 HUGE = 1 << 18
@@ -381,6 +382,21 @@ def test_messages_in_both_directions_do_not_wait_for_each_other(pair):
         assert pair.keeper.inbox.next().envelope.call.id == number
     for thread in threads:
         thread.join()
+
+
+def test_bytes_are_counted_once_however_they_travel():
+    traffic = Traffic()
+    with local_server(Echo(), traffic=traffic) as (_, dialer):
+        inbox = Inbox()
+        connection = dialer.dial(inbox, 10)
+        tensors = [np.ones(10), np.ones(1 << 15), np.ones(HUGE), np.ones(HUGE, np.int32)]
+        connection.send(Message(call(), tensors))
+        inbox.next()
+        until(lambda: traffic.sent_bytes > 0)
+        connection.close()
+    nbytes = sum(tensor.nbytes for tensor in tensors)
+    assert nbytes < traffic.received_bytes < nbytes + 200
+    assert traffic.sent_bytes == traffic.received_bytes
 
 
 def test_a_message_above_the_limit_is_not_sent():
