@@ -1,8 +1,8 @@
 """Who may call: the rule for listening, and the token that clients show.
 
 A server that listens on loopback trusts whoever is on the machine. One that listens elsewhere must
-say how it knows its clients: by mutual TLS, by a token (better inside TLS), or, out loud, not at
-all.
+say how it is protected: by a token (better inside TLS), by mutual TLS, by TLS alone, which keeps
+what travels secret and lets in whoever trusts the certificate, or, out loud, not at all.
 
 Thread rule: pure functions.
 """
@@ -18,8 +18,8 @@ SCHEME: Final = "Bearer "
 HEADER: Final = "authorization"
 
 OPTIONS: Final = (
-    "--token-file (or PARAMSERVE_TOKEN), --tls-cert with --tls-key and --tls-client-ca, or "
-    "--insecure on a network that you trust"
+    "--token-file (or PARAMSERVE_TOKEN), --tls-cert with --tls-key (and --tls-client-ca "
+    "to ask clients for certificates), or --insecure on a network that you trust"
 )
 
 
@@ -34,14 +34,14 @@ def is_loopback(host: str) -> bool:
 
 
 def refusal(
-    host: str, *, has_token: bool, has_client_ca: bool, is_insecure: bool, has_root: bool
+    host: str, *, has_token: bool, has_tls: bool, is_insecure: bool, has_root: bool
 ) -> str | None:
     """Why a server may not listen on `host` as it is configured; None where it may."""
     if is_loopback(host):
         return None
-    if not (has_token or has_client_ca or is_insecure):
+    if not (has_token or has_tls or is_insecure):
         return (
-            f"refusing to listen on {host}, beyond this machine, without knowing the clients: give "
+            f"refusing to listen on {host}, beyond this machine, without protection: give "
             + OPTIONS
         )
     if not has_root:

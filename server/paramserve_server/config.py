@@ -76,7 +76,7 @@ class ServerConfig:
         refusal = auth.refusal(
             host,
             has_token=bool(self.token()),
-            has_client_ca=tls is not None and tls.client_ca is not None,
+            has_tls=tls is not None,
             is_insecure=self.insecure,
             has_root=self.checkpoint_root is not None,
         )

@@ -67,7 +67,7 @@ def test_the_command_of_a_server_is_accepted_with_the_token_and_refused_without(
     address = options.cluster.task_address("ps", options.index)
     assert address.partition(":")[0] == name
     monkeypatch.delenv("PARAMSERVE_TOKEN")
-    with pytest.raises(ConfigError, match="without knowing the clients"):
+    with pytest.raises(ConfigError, match="without protection"):
         config.serving()
 
 

@@ -9,7 +9,7 @@ from paramserve_server import auth
 def test_loopback_needs_nothing(host):
     assert auth.is_loopback(host)
     assert (
-        auth.refusal(host, has_token=False, has_client_ca=False, is_insecure=False, has_root=False)
+        auth.refusal(host, has_token=False, has_tls=False, is_insecure=False, has_root=False)
         is None
     )
 
@@ -18,7 +18,7 @@ def test_loopback_needs_nothing(host):
 def test_elsewhere_a_server_must_know_its_clients(host):
     assert not auth.is_loopback(host)
     refusal = auth.refusal(
-        host, has_token=False, has_client_ca=False, is_insecure=False, has_root=True
+        host, has_token=False, has_tls=False, is_insecure=False, has_root=True
     )
     assert refusal is not None
     for option in ("--token-file", "--tls-client-ca", "--insecure"):
@@ -26,9 +26,9 @@ def test_elsewhere_a_server_must_know_its_clients(host):
     assert "\n" not in refusal
 
 
-@pytest.mark.parametrize("how", ["has_token", "has_client_ca", "is_insecure"])
+@pytest.mark.parametrize("how", ["has_token", "has_tls", "is_insecure"])
 def test_each_way_of_knowing_them_is_enough(how):
-    ways = {"has_token": False, "has_client_ca": False, "is_insecure": False}
+    ways = {"has_token": False, "has_tls": False, "is_insecure": False}
     ways[how] = True
     assert auth.refusal("0.0.0.0", **ways, has_root=True) is None
     refusal = auth.refusal("0.0.0.0", **ways, has_root=False)
