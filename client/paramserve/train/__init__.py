@@ -1,10 +1,39 @@
 """Training: savers and checkpoints, optimizers, clusters and servers."""
 
+from paramserve._optimizers.adadelta import AdadeltaOptimizer as AdadeltaOptimizer
+from paramserve._optimizers.adagrad import AdagradDAOptimizer as AdagradDAOptimizer
+from paramserve._optimizers.adagrad import AdagradOptimizer as AdagradOptimizer
+from paramserve._optimizers.adagrad import ProximalAdagradOptimizer as ProximalAdagradOptimizer
 from paramserve._optimizers.adam import AdamOptimizer as AdamOptimizer
+from paramserve._optimizers.adam import AdamWOptimizer as AdamWOptimizer
+from paramserve._optimizers.adam import LazyAdamOptimizer as LazyAdamOptimizer
+from paramserve._optimizers.ftrl import FtrlOptimizer as FtrlOptimizer
+from paramserve._optimizers.global_step import assert_global_step as assert_global_step
+from paramserve._optimizers.global_step import create_global_step as create_global_step
+from paramserve._optimizers.global_step import get_global_step as get_global_step
+from paramserve._optimizers.global_step import (
+    get_or_create_global_step as get_or_create_global_step,
+)
+from paramserve._optimizers.global_step import global_step as global_step
 from paramserve._optimizers.gradient_descent import (
     GradientDescentOptimizer as GradientDescentOptimizer,
 )
+from paramserve._optimizers.gradient_descent import (
+    ProximalGradientDescentOptimizer as ProximalGradientDescentOptimizer,
+)
+from paramserve._optimizers.learning_rate import cosine_decay as cosine_decay
+from paramserve._optimizers.learning_rate import exponential_decay as exponential_decay
+from paramserve._optimizers.learning_rate import inverse_time_decay as inverse_time_decay
+from paramserve._optimizers.learning_rate import natural_exp_decay as natural_exp_decay
+from paramserve._optimizers.learning_rate import piecewise_constant as piecewise_constant
+from paramserve._optimizers.learning_rate import polynomial_decay as polynomial_decay
+from paramserve._optimizers.lion import LionOptimizer as LionOptimizer
+from paramserve._optimizers.momentum import MomentumOptimizer as MomentumOptimizer
+from paramserve._optimizers.moving_average import (
+    ExponentialMovingAverage as ExponentialMovingAverage,
+)
 from paramserve._optimizers.optimizer import Optimizer as Optimizer
+from paramserve._optimizers.rmsprop import RMSPropOptimizer as RMSPropOptimizer
 from paramserve._saver.meta_graph import export_meta_graph as export_meta_graph
 from paramserve._saver.reading import NewCheckpointReader as NewCheckpointReader
 from paramserve._saver.reading import list_variables as list_variables
