@@ -253,3 +253,19 @@ def test_ctrl_c_before_the_servers_are_ready_ends_them(tmp_path):
         code, _, _ = run.end()
         wait_for(children)
     assert code == 128 + signal.SIGINT
+
+
+def test_what_a_failed_worker_started_ends_with_it(tmp_path):
+    program = """
+        import os, subprocess, sys
+        started = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+        print(started.pid, flush=True)
+        os._exit(3)
+    """
+    with launched(tmp_path, program) as run:
+        started = int(run.line().partition("] ")[2])
+        code, _, err = run.end()
+    assert code == 3
+    assert "worker 0 ended with exit code 3" in err
+    with contextlib.suppress(psutil.NoSuchProcess):
+        wait_for([psutil.Process(started)])

@@ -227,7 +227,7 @@ def _reshape(node: KernelNode, tensor: Array, shape: Array) -> Array:
             f"Input to reshape is a tensor with {tensor.size} values, but the requested shape "
             f"{shape_text(shape.tolist())} does not have that many"
         )
-    checked_size(wanted, 0)
+    checked_size(wanted, tensor.itemsize)
     return tensor.reshape(wanted)
 
 

@@ -51,15 +51,17 @@ def checked_size(shape: Iterable[int], itemsize: int) -> int:
         ResourceExhaustedError: the tensor would be larger than the limit.
     """
     dims = tuple(operator.index(d) for d in shape)
-    count = 1
+    count = span = 1
     for d in dims:
         if d < 0:
             raise InvalidArgumentError(
                 None, None, f"a tensor of shape {list(dims)} cannot be made: {d} is negative"
             )
         count *= d
-    # Also bounded: a shape like [2**40, 0], whose product says nothing of the loops over it.
-    if count * itemsize > _max_tensor_bytes or (dims and max(dims) > _max_tensor_bytes):
+        span *= max(d, 1)
+    # A shape like [2**40, 0] is bounded as if it had something in it: loops run over it, and NumPy
+    # counts its strides.
+    if count * itemsize > _max_tensor_bytes or span > _max_tensor_bytes:
         raise ResourceExhaustedError(
             None,
             None,

@@ -368,10 +368,15 @@ class Conversation:
         return UnavailableError(
             None,
             None,
-            f"{self.name} at {self._dialer.address} could not be reached for {window_s:g} s: "
+            f"{self._place()} could not be reached for {window_s:g} s: "
             f"{error.message}; see whether the server runs and listens there",
             task=self.name,
         )
+
+    def _place(self) -> str:
+        """The task and its address, which is part of the name where nothing else is known."""
+        address = self._dialer.address
+        return self.name if address in self.name else f"{self.name} at {address}"
 
     def _give_up(self, error: OpError) -> None:
         """Fails what is outstanding; the next call tries to connect again."""

@@ -39,7 +39,8 @@ class ClientCredentials:
         `PARAMSERVE_TOKEN`, `PARAMSERVE_TLS_CA`, `PARAMSERVE_TLS_CERT`, `PARAMSERVE_TLS_KEY`.
 
         Raises:
-            ValueError: a file cannot be read; the message names the variable and the file.
+            ValueError: a file cannot be read, or the token cannot travel; the message names the
+                variable.
         """
         source = os.environ if environ is None else environ
 
@@ -52,8 +53,11 @@ class ClientCredentials:
             except OSError as error:
                 raise ValueError(f"{variable}: {path!r} cannot be read: {error.strerror}") from None
 
+        token = source.get(TOKEN_VARIABLE, "")
+        if not (token.isascii() and token.isprintable()):
+            raise ValueError(f"{TOKEN_VARIABLE}: a token is printable ASCII text on one line")
         return cls(
-            token=source.get(TOKEN_VARIABLE, ""),
+            token=token,
             ca=read(CA_VARIABLE),
             cert=read(CERT_VARIABLE),
             key=read(KEY_VARIABLE),

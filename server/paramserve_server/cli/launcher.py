@@ -1,8 +1,9 @@
 """A cluster on this machine: servers and workers, started together and ended together.
 
 Every child is in a session of its own, so that Ctrl-C reaches the launcher alone, which then ends
-them in order: workers first, asked before they are forced, servers last. Should the launcher itself
-be killed, the kernel kills the children.
+them in order: workers first, asked before they are forced, servers last; what a child started ends
+with it. Should the launcher itself be killed, the kernel kills the children, though not what these
+have started.
 
 Thread rule: a `Launcher` belongs to the main thread, which waits for events alone: a server that
 is ready, a child that ended, a signal. Each child has threads that copy what it prints and wait.
@@ -76,6 +77,7 @@ class _Child:
             start_new_session=True,
         )
         self._events = events
+        self._has_ended = threading.Event()
         self._copiers = [
             threading.Thread(target=self._copy, args=streams, daemon=True)
             for streams in ((self.process.stdout, sys.stdout), (self.process.stderr, sys.stderr))
@@ -89,19 +91,17 @@ class _Child:
         self._signal(signal.SIGTERM)
 
     def end(self) -> None:
-        """Waits a while for one that was asked to end, then kills it."""
-        try:
-            self.process.wait(_ASK_S)
-        except subprocess.TimeoutExpired:
-            self._signal(signal.SIGKILL)
-            self.process.wait()
+        """Waits a while for one that was asked to end, then kills it and what it has left."""
+        self._has_ended.wait(_ASK_S)
+        self._signal(signal.SIGKILL)
+        self.process.wait()
         for copier in self._copiers:
             copier.join(_PRINT_S)
 
     def _signal(self, number: int) -> None:
-        if self.process.poll() is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.process.pid, number)
+        # Until `end` the process is not reaped, so its group's number is nobody else's.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, number)
 
     def _copy(self, pipe: IO[str], sink: IO[str]) -> None:
         for line in pipe:
@@ -114,7 +114,10 @@ class _Child:
         sink.flush()
 
     def _wait(self) -> None:
-        code = self.process.wait()
+        ended = os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOWAIT)
+        assert ended is not None
+        code = ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
+        self._has_ended.set()
         # What it printed last comes before what is said of its end.
         for copier in self._copiers:
             copier.join(_PRINT_S)
