@@ -7,7 +7,7 @@ used by one thread at a time.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 
 from paramserve._framework import scopes
 from paramserve._framework.collections import GraphKeys
@@ -99,7 +99,7 @@ class ExponentialMovingAverage:
         with scopes.name_scope(self._name) as scope:
             decay = convert_to_tensor(self._decay, float32, name="decay")
             if self._num_updates is not None:
-                count = cast(self._num_updates, float32, name="num_updates")
+                count = cast(_read(self._num_updates), float32, name="num_updates")
                 decay = minimum(decay, (count + 1.0) / (count + 10.0))
             updates = []
             for target in targets:
@@ -183,7 +183,7 @@ def assign_moving_average(
     ):
         dtype = variable.dtype.base_dtype
         rest = cast(1.0 - convert_to_tensor(decay, name="decay"), dtype)
-        new = value.read_value() if isinstance(value, Variable) else value
+        new = _read(value)
         if not zero_debias:
             return _move(variable, new, rest, scope)
         with scopes.control_dependencies(None):
@@ -192,6 +192,11 @@ def assign_moving_average(
         moved = _move(biased, new, rest, None)
         count = updates.assign_add(1)
         return state.assign(variable, moved / (1 - (1 - rest) ** count), name=scope)
+
+
+def _read(value: Any) -> Any:
+    """The value of a variable when the control dependencies are done; what is no variable."""
+    return value.read_value() if isinstance(value, Variable) else value
 
 
 def _move(average: Variable, value: Tensor, rest: Tensor, name: str | None) -> Tensor:

@@ -189,6 +189,8 @@ def averaged(ns, options):
         names += sorted((name, v.op.name) for name, v in ema.variables_to_restore().items())
         values = []
         with ns.Session() as session:
+            # In one step, TensorFlow may read the variable before it is there.
+            session.run(ns.variables_initializer([w, updates]))
             session.run(ns.global_variables_initializer())
             for i in range(5):
                 session.run(apply, {x: [i, 1.0]})
