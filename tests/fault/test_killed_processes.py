@@ -133,9 +133,10 @@ def test_100_sessions_killed_leave_the_server_as_it_was(tmp_path):
             use_and_kill(5)
         memory, threads, descriptors = process.resources()
     assert memory - before[0] < 16 * MIB
-    # Pools grow to the most calls that came at once, which differs by a few.
+    # Pools of threads and of shared segments grow to the most that was in use at once, which
+    # differs by a few among five clients; a leak would be one for each of a hundred.
     assert threads <= before[1] + 10
-    assert descriptors <= before[2] + 1
+    assert descriptors <= before[2] + 5
 
 
 SLOW_STEP = """

@@ -6,72 +6,16 @@ import numpy as np
 import pytest
 
 import kernel_driver
-from graph_builder import GraphBuilder
 from kernel_driver import assert_same
 from paramserve_core import dtypes, errors
-from paramserve_core.executor.program import Program
 from paramserve_core.opdefs import all_ops, find_op
-from paramserve_core.opdefs.training import GRADIENTS
+from update_cases import OURS, STEPS, UpdateCase, variants
 
 pytestmark = pytest.mark.oracle
 
 FLOAT32, FLOAT64 = dtypes.float32, dtypes.float64
 HALVES = (dtypes.float16, dtypes.bfloat16)
 COMPLEX = (dtypes.complex64, dtypes.complex128)
-STEPS = 3
-
-SCALARS = {
-    "alpha": 0.1,
-    "beta": 0.9,
-    "beta1": 0.9,
-    "beta1_power": 0.81,
-    "beta2": 0.99,
-    "beta2_power": 0.9801,
-    "epsilon": 1e-3,
-    "global_step": 3,
-    "l1": 0.05,
-    "l2": 0.02,
-    "l2_shrinkage": 0.03,
-    "logbase": 1.5,
-    "lr": 0.1,
-    "lr_power": -0.5,
-    "momentum": 0.8,
-    "rho": 0.9,
-    "sign_decay": 0.7,
-}
-
-# Each op with the attributes and scalars that take another way through its formula.
-VARIANTS = [
-    ("GradientDescent", {}),
-    ("Momentum", {}),
-    ("Momentum", {"use_nesterov": True}),
-    ("Adagrad", {}),
-    ("Adagrad", {"update_slots": False}),
-    ("AdagradV2", {}),
-    ("AdagradV2", {"update_slots": False}),
-    ("AdagradDA", {}),
-    ("AdagradDA", {"l1": 0.0}),
-    ("Adadelta", {}),
-    ("Adam", {}),
-    ("Adam", {"use_nesterov": True}),
-    ("AdaMax", {}),
-    ("RMSProp", {}),
-    ("RMSProp", {"momentum": 0.0}),
-    ("CenteredRMSProp", {}),
-    ("Ftrl", {}),
-    ("Ftrl", {"lr_power": -0.7}),
-    ("Ftrl", {"l1": 0.0, "l2": 0.0}),
-    ("Ftrl", {"multiply_linear_by_lr": True}),
-    ("FtrlV2", {}),
-    ("FtrlV2", {"lr_power": -0.3, "multiply_linear_by_lr": True}),
-    ("ProximalGradientDescent", {}),
-    ("ProximalGradientDescent", {"l1": 0.0}),
-    ("ProximalAdagrad", {}),
-    ("ProximalAdagrad", {"l1": 0.0}),
-    ("AddSign", {}),
-    ("PowerSign", {}),
-]
-OURS = {"SparseApplyAdam", "ApplyAdamW", "SparseApplyAdamW", "ApplyLion", "SparseApplyLion"}
 
 
 @pytest.fixture(scope="module")
@@ -79,91 +23,14 @@ def tf():
     return kernel_driver.tensorflow()
 
 
-def variants(prefix):
-    found = []
-    for name, changes in VARIANTS:
-        op = f"{prefix}{name}"
-        if find_op(op) is not None and op not in OURS:
-            text = "".join(f"-{key}={value}" for key, value in changes.items())
-            found.append(pytest.param(op, changes, id=f"{name}{text}"))
-    return found
-
-
-class UpdateCase:
-    """One op on a variable and slots of random values: the graph, what is fed, what it gives."""
-
-    def __init__(self, op, dtype, shape, changes, indices=None, seed=0):
-        self.definition = find_op(op)
-        self.op = op
-        self.dtype = dtype
-        self.random = np.random.default_rng(seed)
-        self.refs = [arg.name for arg in self.definition.inputs if arg.is_ref]
-        self.attrs = {k: v for k, v in changes.items() if k in self.definition.attrs}
-        if indices is not None:
-            self.attrs["Tindices"] = dtypes.as_dtype(indices.dtype)
-        self.state = {name: self._positive(shape) for name in self.refs}
-        self.state["var"] = self._signed(shape)
-        rows = shape if indices is None else (*indices.shape, *shape[1:])
-        self.feeds = {}
-        for arg in self.definition.inputs[len(self.refs) :]:
-            if arg.name in GRADIENTS:
-                value = self._signed(rows)
-            elif arg.name == "indices":
-                value = indices
-            else:
-                kind = dtypes.int64 if arg.name == "global_step" else dtype
-                value = np.asarray(changes.get(arg.name, SCALARS[arg.name]), kind.as_numpy_dtype)
-            self.feeds[arg.name] = value
-
-    def _signed(self, shape):
-        values = self.random.normal(size=shape)
-        if self.dtype.is_complex:
-            values = values + 1j * self.random.normal(size=shape)
-        return np.asarray(values, self.dtype.as_numpy_dtype)
-
-    def _positive(self, shape):
-        # Above any mg² that a gradient gives, so that CenteredRMSProp takes no negative root.
-        return np.asarray(self.random.uniform(1.5, 3, size=shape), self.dtype.as_numpy_dtype)
-
-    def graph(self):
-        builder = GraphBuilder()
-        for name in self.refs:
-            builder.node("VariableV2", name, shape=None, dtype=self.dtype)
-            builder.node("Placeholder", f"{name}/value", shape=None, dtype=self.dtype)
-            builder.node(
-                "Assign",
-                f"{name}/assign",
-                name,
-                f"{name}/value",
-                T=self.dtype,
-                validate_shape=False,
-            )
-        for name, value in self.feeds.items():
-            builder.node("Placeholder", name, shape=None, dtype=dtypes.as_dtype(value.dtype))
-        builder.node(self.op, "update", *self.refs, *self.feeds, T=self.dtype, **self.attrs)
-        return builder.graph
-
-    def run(self, steps=STEPS):
-        """The variable and its slots after the updates; or an OpError."""
-        nodes = {node.name: node for node in self.graph().node}
-        step = kernel_driver.make_step()
-        assigns = [nodes[f"{n}{end}"] for n in self.refs for end in ("", "/assign")]
-        values = [f"{name}/value:0" for name in self.refs]
-        Program(assigns, received=values).run(step, [self.state[n].copy() for n in self.refs], {})
-        variables = [nodes[name] for name in self.refs]
-        feeds = [f"{name}:0" for name in self.feeds]
-        update = Program([*variables, nodes["update"]], received=feeds)
-        for _ in range(steps):
-            update.run(step, list(self.feeds.values()), {})
-        return [step.store.find(name).read() for name in self.refs]
-
-    def run_oracle(self, tf, steps=STEPS):
-        session = _oracle_session(tf, self.graph().SerializeToString())
-        assigns = [f"{name}/assign" for name in self.refs]
-        session.run(assigns, {f"{name}/value:0": self.state[name] for name in self.refs})
-        for _ in range(steps):
-            session.run("update", {f"{name}:0": value for name, value in self.feeds.items()})
-        return session.run([f"{name}:0" for name in self.refs])
+def run_oracle(tf, case, steps=STEPS):
+    """The variable and its slots after TensorFlow's updates."""
+    session = _oracle_session(tf, case.graph().SerializeToString())
+    assigns = [f"{name}/assign" for name in case.refs]
+    session.run(assigns, {f"{name}/value:0": case.state[name] for name in case.refs})
+    for _ in range(steps):
+        session.run("update", {f"{name}:0": value for name, value in case.feeds.items()})
+    return session.run([f"{name}:0" for name in case.refs])
 
 
 @functools.lru_cache(maxsize=4)
@@ -203,12 +70,12 @@ def assert_agrees(tf, case):
     if case.dtype.as_datatype_enum not in _types_in_tensorflow(tf, case.op):
         return
     rtol, atol = TOLERANCE.get(case.dtype.name, (1e-10, 1e-12))
-    for ours, theirs in zip(case.run(), case.run_oracle(tf), strict=True):
+    for ours, theirs in zip(case.run(), run_oracle(tf, case), strict=True):
         assert_same(ours, np.asarray(theirs), rtol=rtol, atol=atol)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("op", "changes"), variants("Apply"))
+@pytest.mark.parametrize(("op", "changes"), variants("Apply", ours=False))
 def test_dense_updates_are_tensorflows(tf, op, changes):
     for dtype in (FLOAT32, FLOAT64):
         for shape in ((), (7,), (2, 3, 4), (0, 3)):
@@ -216,7 +83,7 @@ def test_dense_updates_are_tensorflows(tf, op, changes):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("op", "changes"), variants("SparseApply"))
+@pytest.mark.parametrize(("op", "changes"), variants("SparseApply", ours=False))
 @pytest.mark.parametrize("index_type", [np.int32, np.int64])
 def test_sparse_updates_are_tensorflows(tf, op, changes, index_type):
     for dtype in (FLOAT32, FLOAT64):
@@ -227,7 +94,9 @@ def test_sparse_updates_are_tensorflows(tf, op, changes, index_type):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("op", "changes"), [*variants("Apply"), *variants("SparseApply")])
+@pytest.mark.parametrize(
+    ("op", "changes"), [*variants("Apply", ours=False), *variants("SparseApply", ours=False)]
+)
 def test_updates_of_other_types_are_tensorflows(tf, op, changes):
     indices = np.int64([3, 0, 3]) if op.startswith("Sparse") else None
     for dtype in find_op(op).attrs["T"].allowed:
@@ -237,7 +106,10 @@ def test_updates_of_other_types_are_tensorflows(tf, op, changes):
 
 
 def test_every_training_op_is_compared():
-    compared = {case.values[0] for case in (*variants("Apply"), *variants("SparseApply"))}
+    compared = {
+        case.values[0]
+        for case in (*variants("Apply", ours=False), *variants("SparseApply", ours=False))
+    }
     assert compared == {n for n, op in all_ops().items() if op.family == "training"} - OURS
 
 
@@ -265,4 +137,4 @@ def test_an_update_refuses_what_tensorflow_refuses(tf, what):
     with pytest.raises(errors.InvalidArgumentError):
         case.run()
     with pytest.raises(tf.errors.InvalidArgumentError):
-        case.run_oracle(tf)
+        run_oracle(tf, case)
