@@ -96,6 +96,8 @@ class UpdateCase:
         if indices is not None:
             self.attrs["Tindices"] = dtypes.as_dtype(indices.dtype)
         self.state = {name: self._positive(shape) for name in self.refs}
+        if "mg" in self.state:  # a mean, whose square is less than the mean square
+            self.state["mg"] = np.asarray(self.state["mg"] / 4, dtype.as_numpy_dtype)
         self.state["var"] = self._signed(shape)
         rows = shape if indices is None else (*indices.shape, *shape[1:])
         self.feeds = {}
@@ -116,7 +118,6 @@ class UpdateCase:
         return np.asarray(values, self.dtype.as_numpy_dtype)
 
     def _positive(self, shape):
-        # Above any mg² that a gradient gives, so that CenteredRMSProp takes no negative root.
         return np.asarray(self.random.uniform(1.5, 3, size=shape), self.dtype.as_numpy_dtype)
 
     def graph(self):
