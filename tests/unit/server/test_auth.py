@@ -17,9 +17,7 @@ def test_loopback_needs_nothing(host):
 @pytest.mark.parametrize("host", ["0.0.0.0", "10.0.0.1", "[::]", "::", "ps0.example.com", ""])
 def test_elsewhere_a_server_must_know_its_clients(host):
     assert not auth.is_loopback(host)
-    refusal = auth.refusal(
-        host, has_token=False, has_tls=False, is_insecure=False, has_root=True
-    )
+    refusal = auth.refusal(host, has_token=False, has_tls=False, is_insecure=False, has_root=True)
     assert refusal is not None
     for option in ("--token-file", "--tls-client-ca", "--insecure"):
         assert option in refusal
