@@ -107,9 +107,16 @@ class UpdateCase:
             elif arg.name == "indices":
                 value = indices
             else:
-                kind = dtypes.int64 if arg.name == "global_step" else dtype
+                kind = dtypes.int64 if arg.name == "global_step" else self._scalar_dtype()
                 value = np.asarray(changes.get(arg.name, SCALARS[arg.name]), kind.as_numpy_dtype)
             self.feeds[arg.name] = value
+
+    def _scalar_dtype(self):
+        if "Tscalars" not in self.definition.attrs:
+            return self.dtype
+        is_wide = self.dtype in (dtypes.float64, dtypes.complex128)
+        self.attrs["Tscalars"] = dtypes.float64 if is_wide else dtypes.float32
+        return self.attrs["Tscalars"]
 
     def _signed(self, shape):
         values = self.random.normal(size=shape)

@@ -15,9 +15,10 @@ from paramserve._framework.operation import Operation
 from paramserve._framework.types import TensorLike
 from paramserve._ops import control, math_segment, state
 from paramserve._ops.array import shape as shape_of
-from paramserve._optimizers.fused import FusedOptimizer
+from paramserve._optimizers.fused import FusedOptimizer, precise_type
 from paramserve._optimizers.optimizer import Gradient
 from paramserve._variables.variable import Variable
+from paramserve_core.dtypes import DType
 
 
 class _AdamFamily(FusedOptimizer):
@@ -46,15 +47,19 @@ class _AdamFamily(FusedOptimizer):
             self._zeros_slot(var, "v", self._name)
 
     def _apply(self, grad: Gradient, var: Variable) -> Any:
-        return self._adam("Adam", grad, var)
+        # The dense op is TensorFlow's, in which hyperparameters are of the variable's type.
+        dtype = precise_type(var) if isinstance(grad, IndexedSlices) else var.dtype.base_dtype
+        return self._adam("Adam", grad, var, dtype)
 
-    def _adam(self, rule: str, grad: Gradient, var: Variable, **inputs: Any) -> Operation:
+    def _adam(
+        self, rule: str, grad: Gradient, var: Variable, dtype: DType, **inputs: Any
+    ) -> Operation:
         powers = {
             name: self._get_non_slot_variable(name, var.graph)
             for name in ("beta1_power", "beta2_power")
         }
         slots = {name: name for name in ("m", "v")}
-        return self._fused(rule, grad, var, slots, {**powers, **self._hyper}, **inputs)
+        return self._fused(rule, grad, var, slots, {**powers, **self._hyper}, dtype, **inputs)
 
     def _finish(self, update_ops: Sequence[Any], name_scope: str) -> Operation:
         """The powers move on once every variable was updated by the old ones."""
@@ -64,7 +69,7 @@ class _AdamFamily(FusedOptimizer):
             for name, beta in (("beta1_power", self._beta1), ("beta2_power", self._beta2)):
                 power = self._get_non_slot_variable(name, graph)
                 with scopes.colocate_with(power.op):
-                    factor = self._hyperparameter(name[:5], beta, power)
+                    factor = self._hyperparameter(name[:5], beta, power.dtype.base_dtype)
                     moves.append(state.assign(power, power * factor, use_locking=True).op)
         return control.group(*update_ops, *moves, name=name_scope)
 
@@ -83,6 +88,10 @@ class AdamOptimizer(_AdamFamily):
 
     A sparse gradient counts as 0 where it names no row, so every row decays and moves in every
     step, as in TensorFlow. That reads and writes the whole table; `LazyAdamOptimizer` does not.
+
+    Also as in TensorFlow, hyperparameters are rounded to the type of the variable: in bfloat16 a
+    `beta2` of 0.999 is 1, and in float16 an `epsilon` of 1e-8 is 0. Choose others for variables of
+    these types, or `AdamWOptimizer`, which rounds to float32 at most.
 
     Source: Kingma and Ba, "Adam: A Method for Stochastic Optimization", ICLR 2015; `epsilon` is
     the "epsilon hat" of its section 2.1.
@@ -164,8 +173,9 @@ class AdamWOptimizer(_AdamFamily):
         self._decays = decays
 
     def _apply(self, grad: Gradient, var: Variable) -> Any:
+        dtype = precise_type(var)
         if self._decays is None or self._decays(var):
-            decay = self._hyperparameter("weight_decay", self._weight_decay, var)
+            decay = self._hyperparameter("weight_decay", self._weight_decay, dtype)
         else:
-            decay = self._hyperparameter("no_weight_decay", 0.0, var)
-        return self._adam("AdamW", grad, var, weight_decay=decay)
+            decay = self._hyperparameter("no_weight_decay", 0.0, dtype)
+        return self._adam("AdamW", grad, var, dtype, weight_decay=decay)

@@ -21,9 +21,16 @@ from paramserve._ops.training import apply_gradient
 from paramserve._optimizers.optimizer import Gradient, Optimizer
 from paramserve._variables.initializers import constant_initializer
 from paramserve._variables.variable import Variable
+from paramserve_core.dtypes import DType, complex128, float32, float64
 
 _NODE_NAMES = {"lr": "learning_rate", "alpha": "learning_rate"}
 """What a hyperparameter's op is called where it is not as the input."""
+
+
+def precise_type(var: Variable) -> DType:
+    """The type for hyperparameters of ops that let it be chosen: at least float32."""
+    is_wide = var.dtype.base_dtype in (float64, complex128)
+    return float64 if is_wide else float32
 
 
 class FusedOptimizer(Optimizer):
@@ -57,6 +64,7 @@ class FusedOptimizer(Optimizer):
         var: Variable,
         slots: Mapping[str, str],
         hyperparameters: Mapping[str, Any],
+        hyperparameter_dtype: DType | None = None,
         **arguments: Any,
     ) -> Operation:
         """The op that updates a variable and its slots.
@@ -66,7 +74,8 @@ class FusedOptimizer(Optimizer):
             grad: the gradient.
             var: the variable.
             slots: the slot that each further reference of the op is.
-            hyperparameters: what becomes a scalar of the variable's type, by input.
+            hyperparameters: what becomes a scalar, by input.
+            hyperparameter_dtype: the type of those; that of the variable by default.
             **arguments: further inputs and attributes.
         """
         refs = {"var": var.ref()}
@@ -74,8 +83,9 @@ class FusedOptimizer(Optimizer):
             slot = self.get_slot(var, slot_name)
             assert slot is not None, f"{var.op.name} has no slot {slot_name!r}"
             refs[argument] = slot.ref()
+        dtype = hyperparameter_dtype or var.dtype.base_dtype
         inputs = {
-            argument: self._hyperparameter(_NODE_NAMES.get(argument, argument), value, var)
+            argument: self._hyperparameter(_NODE_NAMES.get(argument, argument), value, dtype)
             for argument, value in hyperparameters.items()
         }
         use_locking = self._use_locking

@@ -39,7 +39,7 @@ class GradientDescentOptimizer(FusedOptimizer):
         return self._fused("GradientDescent", grad, var, {}, {"alpha": self._learning_rate})
 
     def _apply_sparse_duplicate_indices(self, grad: IndexedSlices, var: Variable) -> Any:
-        rate = self._hyperparameter("learning_rate", self._learning_rate, var)
+        rate = self._hyperparameter("learning_rate", self._learning_rate, var.dtype.base_dtype)
         return state.scatter_sub(var, grad.indices, grad.values * rate, self._use_locking).op
 
 

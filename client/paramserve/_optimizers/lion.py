@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from paramserve._framework.types import TensorLike
-from paramserve._optimizers.fused import FusedOptimizer
+from paramserve._optimizers.fused import FusedOptimizer, precise_type
 from paramserve._optimizers.optimizer import Gradient
 from paramserve._variables.variable import Variable
 
@@ -60,4 +60,4 @@ class LionOptimizer(FusedOptimizer):
             self._zeros_slot(var, "m", self._name)
 
     def _apply(self, grad: Gradient, var: Variable) -> Any:
-        return self._fused("Lion", grad, var, {"m": "m"}, self._hyper)
+        return self._fused("Lion", grad, var, {"m": "m"}, self._hyper, precise_type(var))

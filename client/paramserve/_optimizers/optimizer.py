@@ -272,22 +272,21 @@ class Optimizer:
 
     # What subclasses use.
 
-    def _hyperparameter(self, name: str, value: Any, var: Variable) -> Tensor:
-        """A hyperparameter in the type of a variable: a constant, if it is a number.
+    def _hyperparameter(self, name: str, value: Any, dtype: DType) -> Tensor:
+        """A hyperparameter in some type: a constant, if it is a number.
 
-        All variables of a type share one. A constant goes with the plan to every task that wants
-        it, so sharing costs a step nothing.
+        All updates of a step that want that type share one. A constant goes with the plan to every
+        task that wants it, so sharing costs a step nothing.
 
         Args:
             name: the name of the op.
             value: a number, a tensor, a variable, or a function that answers one of those.
-            var: the variable.
+            dtype: the type.
         """
-        wanted = var.dtype.base_dtype
-        known = self._hyperparameters.get((name, wanted))
+        known = self._hyperparameters.get((name, dtype))
         if known is None:
-            known = self._made_hyperparameter(name, value, wanted)
-            self._hyperparameters[name, wanted] = known
+            known = self._made_hyperparameter(name, value, dtype)
+            self._hyperparameters[name, dtype] = known
         return known
 
     def _made_hyperparameter(self, name: str, value: Any, wanted: DType) -> Tensor:

@@ -8,6 +8,7 @@ after the other. The formulas are in `kernels.update_rules`.
 
 TensorFlow has all of these except those of the last table: AdamW and Lion (dense and sparse), and
 an Adam that changes only the rows of a sparse gradient. A graph with one of them runs here only.
+Their hyperparameters have a type of their own, as 0.999 is 1 in bfloat16.
 
 `use_locking` is accepted and has no meaning: an update is always atomic.
 
@@ -59,11 +60,16 @@ def _update(ctx: ShapeContext) -> Sequence[TensorShape]:
 
 
 def _define(
-    op: str, refs: str, values: str, types: Iterable[DType], attrs: Mapping[str, AttrDef]
+    op: str,
+    refs: str,
+    values: str,
+    types: Iterable[DType],
+    attrs: Mapping[str, AttrDef],
+    scalar_type: str = "T",
 ) -> None:
     inputs = [f"{name}: Ref(T)" for name in refs.split()]
-    kinds = {"indices": "Tindices", "global_step": "int64"}
-    inputs += [f"{name}: {kinds.get(name, 'T')}" for name in values.split()]
+    kinds = {"indices": "Tindices", "global_step": "int64", "grad": "T", "delta": "T"}
+    inputs += [f"{name}: {kinds.get(name, scalar_type)}" for name in values.split()]
     all_attrs = {"T": type_attr(types)}
     if "indices" in values.split():
         all_attrs["Tindices"] = type_attr(INDICES)
@@ -138,10 +144,18 @@ for _op, _refs, _values, _types, _attrs in (
 
 # Not in TensorFlow.
 _ADAM: Final = "beta1_power beta2_power lr beta1 beta2 epsilon"
-_define("SparseApplyAdam", "var m v", f"{_ADAM} grad indices", INEXACT, _NESTEROV)
+_SCALARS: Final = {"Tscalars": type_attr(_WIDE, default=float32)}
+_define(
+    "SparseApplyAdam",
+    "var m v",
+    f"{_ADAM} grad indices",
+    INEXACT,
+    {**_SCALARS, **_NESTEROV},
+    "Tscalars",
+)
 for _op, _refs, _values in (
     ("AdamW", "var m v", f"{_ADAM} weight_decay grad"),
     ("Lion", "var m", "lr beta1 beta2 weight_decay grad"),
 ):
-    _define(f"Apply{_op}", _refs, _values, FLOATS, {})
-    _define(f"SparseApply{_op}", _refs, f"{_values} indices", FLOATS, {})
+    _define(f"Apply{_op}", _refs, _values, FLOATS, _SCALARS, "Tscalars")
+    _define(f"SparseApply{_op}", _refs, f"{_values} indices", FLOATS, _SCALARS, "Tscalars")
