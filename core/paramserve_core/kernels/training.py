@@ -7,7 +7,8 @@ leaves everything as it was.
 
 Half-precision variables are widened, updated and rounded once, per block. In a sparse update the
 rows of one block are gathered, updated by the same rule as a dense variable, and scattered back;
-rows that are mentioned twice are updated in rounds (see `rows`).
+rows that are mentioned twice are updated in rounds (see `rows`). Rows larger than a block are
+updated where they are, one after the other.
 
 Thread rule: see `kernels.registry`.
 """
@@ -94,7 +95,7 @@ def _kernel_of(op: str, rule: Rule) -> KernelFunction:
         block_update = rule(layout.settings(node, inputs))
         update = Update(*refs, lease=node.reads_output)
         with update as arrays:
-            _check_slots(refs, arrays)
+            _check_slots(refs, arrays, grad)
             name = refs[0].variable.name
             if layout.indices is None:
                 _check_dense(name, arrays[0], grad)
@@ -117,7 +118,13 @@ for _name, _rule in _RULES.items():
 # Checks.
 
 
-def _check_slots(refs: Sequence[Ref], arrays: Sequence[Array]) -> None:
+def _check_slots(refs: Sequence[Ref], arrays: Sequence[Array], grad: Array) -> None:
+    for array in (*arrays[1:], grad):
+        if array.dtype != arrays[0].dtype:
+            invalid(
+                f"{refs[0].variable.name}: an update of {arrays[0].dtype} by a slot or gradient of "
+                f"{array.dtype}; all must be of one type"
+            )
     for ref, array in zip(refs[1:], arrays[1:], strict=True):
         if array.shape != arrays[0].shape:
             invalid(
@@ -193,6 +200,10 @@ def _update_rows(update: BlockUpdate, arrays: Sequence[Array], grad: Array, indi
         return
     tables = [rows.as_rows(array) for array in arrays]
     gradients = grad.reshape(len(indices), tables[0].shape[1])
+    if gradients[0].nbytes > BLOCK_BYTES:
+        for index, gradient in zip(indices.tolist(), gradients, strict=True):
+            _update_dense(update, [table[index] for table in tables], gradient)
+        return
     if not rows.has_duplicates(indices):
         _update_distinct_rows(update, tables, gradients, indices)
         return

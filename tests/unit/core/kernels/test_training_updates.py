@@ -104,6 +104,17 @@ def test_a_half_precision_update_is_that_of_float32_rounded_once(op, changes, dt
         np.testing.assert_array_equal(ours, other.astype(dtype.as_numpy_dtype))
 
 
+@pytest.mark.parametrize(("op", "changes"), SPARSE)
+def test_rows_larger_than_a_block_are_updated_alike(op, changes, monkeypatch):
+    indices = np.int64([1, 3, 1])
+    small = case_of(op, changes, shape=(4, 50), indices=indices).run()
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 64)
+    monkeypatch.setattr(training, "BLOCK_BYTES", 64)
+    large = case_of(op, changes, shape=(4, 50), indices=indices).run()
+    for ours, other in zip(large, small, strict=True):
+        np.testing.assert_array_equal(ours, other)
+
+
 def wrong_inputs(case):
     """Feeds that no update takes, by what is wrong."""
     gradient = "delta" if "delta" in case.feeds else "grad"
@@ -147,6 +158,15 @@ def test_a_slot_of_another_shape_or_without_a_value_is_refused(op, changes):
         with pytest.raises(errors.FailedPreconditionError, match=slot):
             case.update(step)
         np.testing.assert_array_equal(step.store.find("var").read(), case.state["var"])
+
+
+def test_an_update_by_another_type_than_the_graph_says_is_refused():
+    case = case_of("ApplyMomentum", {})
+    step = case.start()
+    case.feeds["grad"] = case.feeds["grad"].astype(np.float64)
+    with pytest.raises(errors.InvalidArgumentError, match=r"float32 by .* float64"):
+        # As from a peer that does not keep to the plan: a graph would have been refused.
+        case.update(step)
 
 
 def test_an_update_of_a_scalar_by_rows_is_refused():
