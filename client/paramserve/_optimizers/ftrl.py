@@ -8,10 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from paramserve._framework.tensor import Tensor
 from paramserve._framework.types import TensorLike
+from paramserve._ops.math import add, divide
 from paramserve._optimizers.fused import FusedOptimizer
 from paramserve._optimizers.optimizer import Gradient
 from paramserve._variables.variable import Variable
+from paramserve_core.dtypes import DType
 
 
 class FtrlOptimizer(FusedOptimizer):
@@ -27,7 +30,7 @@ class FtrlOptimizer(FusedOptimizer):
 
     With `l2_shrinkage_regularization_strength`, the `g` that is added to `linear`, and only that,
     has twice the strength times `var` added: a penalty on magnitude, where the other L2 term is
-    one that stabilizes.
+    one that stabilizes. `beta`, of the paper's formula, adds `beta / (2 * learning_rate)` to `l2`.
 
     Slots: `accum`, a variable `<var>/Ftrl`, and `linear`, `<var>/Ftrl_1`. A sparse gradient
     changes its rows only.
@@ -46,6 +49,7 @@ class FtrlOptimizer(FusedOptimizer):
         accum_name: the suffix of the variable of the slot `accum`, in place of `name`.
         linear_name: the suffix of the variable of the slot `linear`, in place of `name`.
         l2_shrinkage_regularization_strength: not negative.
+        beta: not negative; None is 0.
 
     Raises:
         ValueError: a number of the wrong sign.
@@ -63,12 +67,15 @@ class FtrlOptimizer(FusedOptimizer):
         accum_name: str | None = None,
         linear_name: str | None = None,
         l2_shrinkage_regularization_strength: float = 0.0,
+        beta: float | None = None,
     ) -> None:
+        beta = beta or 0.0
         for what, number in (
             ("initial_accumulator_value", initial_accumulator_value),
             ("l1_regularization_strength", l1_regularization_strength),
             ("l2_regularization_strength", l2_regularization_strength),
             ("l2_shrinkage_regularization_strength", l2_shrinkage_regularization_strength),
+            ("beta", beta),
         ):
             if number < 0.0:
                 raise ValueError(f"{what} {number} needs to be positive or zero")
@@ -77,6 +84,7 @@ class FtrlOptimizer(FusedOptimizer):
                 f"learning_rate_power {learning_rate_power} needs to be negative or zero"
             )
         super().__init__(use_locking, name)
+        self._beta = beta
         self._initial = initial_accumulator_value
         self._accum_name = accum_name or name
         self._linear_name = linear_name or name
@@ -98,4 +106,11 @@ class FtrlOptimizer(FusedOptimizer):
 
     def _apply(self, grad: Gradient, var: Variable) -> Any:
         slots = {name: name for name in ("accum", "linear")}
-        return self._fused(self._rule, grad, var, slots, self._hyper)
+        hyper = self._hyper
+        if self._beta:
+            hyper = {**hyper, "l2": lambda: self._l2_with_beta(var.dtype.base_dtype)}
+        return self._fused(self._rule, grad, var, slots, hyper)
+
+    def _l2_with_beta(self, dtype: DType) -> Tensor:
+        rate = self._hyperparameter("learning_rate", self._hyper["lr"], dtype)
+        return add(divide(self._beta / 2.0, rate), self._hyper["l2"])

@@ -6,9 +6,22 @@ from the command line.
 Thread rule: pure functions, but for the disk.
 """
 
+import os
+
 from paramserve_core.checkpoint.reader import CheckpointReader as CheckpointReader
 from paramserve_core.checkpoint.reader import list_variables as list_variables
 from paramserve_core.checkpoint.reader import load_variable as load_variable
 
-NewCheckpointReader = CheckpointReader
-"""TensorFlow's name for the class, which it calls like a function."""
+
+def NewCheckpointReader(filepattern: str | os.PathLike[str]) -> CheckpointReader:
+    """A reader of a checkpoint on this machine, of any format.
+
+    Args:
+        filepattern: the checkpoint's path, without the suffix of any file. It is no pattern; the
+            name is TensorFlow's.
+
+    Raises:
+        NotFoundError: there is no checkpoint at the path.
+        DataLossError: its index is damaged.
+    """
+    return CheckpointReader(filepattern)

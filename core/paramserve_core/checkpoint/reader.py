@@ -145,31 +145,31 @@ def open_checkpoint(path: str | os.PathLike[str], disk: Disk | None = None) -> C
     return CheckpointReader(os.path.join(path, state.model_checkpoint_path), disk)
 
 
-def list_variables(path: str | os.PathLike[str]) -> list[tuple[str, list[int]]]:
+def list_variables(ckpt_dir_or_file: str | os.PathLike[str]) -> list[tuple[str, list[int]]]:
     """Names and shapes of the tensors in a checkpoint on this machine, sorted by name.
 
     Args:
-        path: the checkpoint, or a directory, whose newest one is meant.
+        ckpt_dir_or_file: the checkpoint, or a directory, whose newest one is meant.
 
     Raises:
         NotFoundError: there is no checkpoint.
     """
-    shapes = open_checkpoint(path).get_variable_to_shape_map()
+    shapes = open_checkpoint(ckpt_dir_or_file).get_variable_to_shape_map()
     return sorted(shapes.items())
 
 
-def load_variable(path: str | os.PathLike[str], name: str) -> NDArray[Any]:
+def load_variable(ckpt_dir_or_file: str | os.PathLike[str], name: str) -> NDArray[Any]:
     """The value of a tensor in a checkpoint on this machine.
 
     Args:
-        path: the checkpoint, or a directory, whose newest one is meant.
+        ckpt_dir_or_file: the checkpoint, or a directory, whose newest one is meant.
         name: the tensor; a tensor name such as "weights:0" means "weights".
 
     Raises:
         NotFoundError: there is no checkpoint, or no such tensor in it.
         DataLossError: a file is damaged.
     """
-    return open_checkpoint(path).get_tensor(name.removesuffix(":0"))
+    return open_checkpoint(ckpt_dir_or_file).get_tensor(name.removesuffix(":0"))
 
 
 def _error_of(check: Callable[[], object]) -> OpError | None:

@@ -39,6 +39,9 @@ OPTIMIZERS = {
         accum_name="accumulated",
         linear_name="linearized",
     ),
+    "ftrl with beta": lambda train, step: train.FtrlOptimizer(
+        0.5, l2_regularization_strength=0.04, beta=0.3
+    ),
     "proximal gradient descent": lambda train, step: train.ProximalGradientDescentOptimizer(
         0.1, l1_regularization_strength=0.02, l2_regularization_strength=0.03
     ),
