@@ -19,7 +19,9 @@ Table = dict[str, dict[str, str]]
 GOLDEN = Path(__file__).parent / "unit" / "protos" / "tensorflow_messages.json"
 PROTO_FOLDER = Path(__file__).parents[1] / "protos" / "paramserve_protos" / "v1"
 # Files whose messages are our own: TensorFlow has nothing to say about them.
-OWN_FILES = {"service", "checkpoint_service", "local_transport"}
+OWN_FILES = {"service", "checkpoint_service", "local_transport", "stage_stats"}
+# A field that we add to a message of TensorFlow's has at least this number.
+FIRST_OWN_NUMBER = 1000
 
 _Field = descriptor_pb2.FieldDescriptorProto
 _TENSORFLOW_MODULES = [
@@ -59,7 +61,8 @@ def _message_tables(descriptor: Descriptor, package: str) -> Iterator[tuple[str,
     proto = descriptor_pb2.DescriptorProto()
     descriptor.CopyToProto(proto)
     name = descriptor.full_name.removeprefix(f"{package}.")
-    yield name, {f.name: _field_line(proto, f, package) for f in proto.field}
+    shared = [f for f in proto.field if f.number < FIRST_OWN_NUMBER]
+    yield name, {f.name: _field_line(proto, f, package) for f in shared}
     for nested in descriptor.nested_types:
         yield from _message_tables(nested, package)
     for enum in descriptor.enum_types:

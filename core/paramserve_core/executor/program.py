@@ -38,6 +38,7 @@ from paramserve_core.errors import (
 )
 from paramserve_core.executor.step import StepContext
 from paramserve_core.executor.store import Ref
+from paramserve_core.executor.tracing import Execute, StageRecorder
 from paramserve_core.graphdef import decode_attrs, split_input
 from paramserve_core.kernels import KernelNode, find_kernel
 from paramserve_core.kernels.limits import checked_size
@@ -131,7 +132,11 @@ class Program:
         self.changes_variables = compiler.changes_variables
 
     def run(
-        self, step: StepContext, received: Sequence[Array], kept: MutableMapping[str, Any]
+        self,
+        step: StepContext,
+        received: Sequence[Array],
+        kept: MutableMapping[str, Any],
+        recorder: StageRecorder | None = None,
     ) -> list[Array]:
         """Runs the stage once.
 
@@ -140,6 +145,7 @@ class Program:
             received: one array per name in `received`; read, never written to. An array that owns
                 writable memory may be kept by a variable.
             kept: what earlier stages of the step retained; what this one retains is added.
+            recorder: records each op.
 
         Returns:
             One array per name in `returned`. They may be views of variables' buffers (then they
@@ -154,16 +160,17 @@ class Program:
             values[slot] = array
         for name, slot in self._kept:
             values[slot] = kept[name]
+        execute = _execute if recorder is None else recorder.recording(_execute)
         if self._may_be_dead:
-            self._run_with_branches(step, values)
+            self._run_with_branches(step, values, execute)
         else:
             for instruction in self._instructions:
-                _execute(instruction, step, values)
+                execute(instruction, step, values)
         for name, slot in self._retained:
             kept[name] = values[slot]
         return [_result(name, values[slot]) for name, slot in self._returned]
 
-    def _run_with_branches(self, step: StepContext, values: list[Any]) -> None:
+    def _run_with_branches(self, step: StepContext, values: list[Any], execute: Execute) -> None:
         dead: set[int] = set()
         for instruction in self._instructions:
             alive = [values[slot] is not DEAD for slot, _ in instruction.inputs]
@@ -171,7 +178,7 @@ class Program:
                 not any(alive) if instruction.is_merge else not all(alive)
             )
             if not skip:
-                _execute(instruction, step, values)
+                execute(instruction, step, values)
                 continue
             dead.add(instruction.index)
             first = instruction.first_output

@@ -24,10 +24,11 @@ _sym_db = _symbol_database.Default()
 
 from paramserve_protos.v1 import cluster_pb2 as paramserve__protos_dot_v1_dot_cluster__pb2
 from paramserve_protos.v1 import graph_pb2 as paramserve__protos_dot_v1_dot_graph__pb2
+from paramserve_protos.v1 import stage_stats_pb2 as paramserve__protos_dot_v1_dot_stage__stats__pb2
 from paramserve_protos.v1 import step_stats_pb2 as paramserve__protos_dot_v1_dot_step__stats__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!paramserve_protos/v1/config.proto\x12\rparamserve.v1\x1a\"paramserve_protos/v1/cluster.proto\x1a paramserve_protos/v1/graph.proto\x1a%paramserve_protos/v1/step_stats.proto\"\xe5\x03\n\x0b\x43onfigProto\x12\x41\n\x0c\x64\x65vice_count\x18\x01 \x03(\x0b\x32+.paramserve.v1.ConfigProto.DeviceCountEntry\x12$\n\x1cintra_op_parallelism_threads\x18\x02 \x01(\x05\x12$\n\x1cinter_op_parallelism_threads\x18\x05 \x01(\x05\x12\x1f\n\x17use_per_session_threads\x18\t \x01(\x08\x12\x16\n\x0e\x64\x65vice_filters\x18\x04 \x03(\t\x12\x1c\n\x14\x61llow_soft_placement\x18\x07 \x01(\x08\x12\x1c\n\x14log_device_placement\x18\x08 \x01(\x08\x12\x1f\n\x17operation_timeout_in_ms\x18\x0b \x01(\x03\x12.\n\x0b\x63luster_def\x18\x0e \x01(\x0b\x32\x19.paramserve.v1.ClusterDef\x12\x1d\n\x15isolate_session_state\x18\x0f \x01(\x08\x1a\x32\n\x10\x44\x65viceCountEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x05:\x02\x38\x01J\x04\x08\x03\x10\x04J\x04\x08\x06\x10\x07J\x04\x08\n\x10\x0bJ\x04\x08\x0c\x10\rJ\x04\x08\r\x10\x0eJ\x04\x08\x10\x10\x11J\x04\x08\x11\x10\x12J\x04\x08\x12\x10\x13\"\xaf\x02\n\nRunOptions\x12\x39\n\x0btrace_level\x18\x01 \x01(\x0e\x32$.paramserve.v1.RunOptions.TraceLevel\x12\x15\n\rtimeout_in_ms\x18\x02 \x01(\x03\x12\x1c\n\x14inter_op_thread_pool\x18\x03 \x01(\x05\x12\x1f\n\x17output_partition_graphs\x18\x05 \x01(\x08\x12*\n\"report_tensor_allocations_upon_oom\x18\x07 \x01(\x08\"R\n\nTraceLevel\x12\x0c\n\x08NO_TRACE\x10\x00\x12\x12\n\x0eSOFTWARE_TRACE\x10\x01\x12\x12\n\x0eHARDWARE_TRACE\x10\x02\x12\x0e\n\nFULL_TRACE\x10\x03J\x04\x08\x04\x10\x05J\x04\x08\x06\x10\x07J\x04\x08\x08\x10\t\"\x80\x01\n\x0bRunMetadata\x12,\n\nstep_stats\x18\x01 \x01(\x0b\x32\x18.paramserve.v1.StepStats\x12\x31\n\x10partition_graphs\x18\x03 \x03(\x0b\x32\x17.paramserve.v1.GraphDefJ\x04\x08\x02\x10\x03J\x04\x08\x04\x10\x05J\x04\x08\x05\x10\x06\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!paramserve_protos/v1/config.proto\x12\rparamserve.v1\x1a\"paramserve_protos/v1/cluster.proto\x1a paramserve_protos/v1/graph.proto\x1a&paramserve_protos/v1/stage_stats.proto\x1a%paramserve_protos/v1/step_stats.proto\"\xe5\x03\n\x0b\x43onfigProto\x12\x41\n\x0c\x64\x65vice_count\x18\x01 \x03(\x0b\x32+.paramserve.v1.ConfigProto.DeviceCountEntry\x12$\n\x1cintra_op_parallelism_threads\x18\x02 \x01(\x05\x12$\n\x1cinter_op_parallelism_threads\x18\x05 \x01(\x05\x12\x1f\n\x17use_per_session_threads\x18\t \x01(\x08\x12\x16\n\x0e\x64\x65vice_filters\x18\x04 \x03(\t\x12\x1c\n\x14\x61llow_soft_placement\x18\x07 \x01(\x08\x12\x1c\n\x14log_device_placement\x18\x08 \x01(\x08\x12\x1f\n\x17operation_timeout_in_ms\x18\x0b \x01(\x03\x12.\n\x0b\x63luster_def\x18\x0e \x01(\x0b\x32\x19.paramserve.v1.ClusterDef\x12\x1d\n\x15isolate_session_state\x18\x0f \x01(\x08\x1a\x32\n\x10\x44\x65viceCountEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x05:\x02\x38\x01J\x04\x08\x03\x10\x04J\x04\x08\x06\x10\x07J\x04\x08\n\x10\x0bJ\x04\x08\x0c\x10\rJ\x04\x08\r\x10\x0eJ\x04\x08\x10\x10\x11J\x04\x08\x11\x10\x12J\x04\x08\x12\x10\x13\"\xaf\x02\n\nRunOptions\x12\x39\n\x0btrace_level\x18\x01 \x01(\x0e\x32$.paramserve.v1.RunOptions.TraceLevel\x12\x15\n\rtimeout_in_ms\x18\x02 \x01(\x03\x12\x1c\n\x14inter_op_thread_pool\x18\x03 \x01(\x05\x12\x1f\n\x17output_partition_graphs\x18\x05 \x01(\x08\x12*\n\"report_tensor_allocations_upon_oom\x18\x07 \x01(\x08\"R\n\nTraceLevel\x12\x0c\n\x08NO_TRACE\x10\x00\x12\x12\n\x0eSOFTWARE_TRACE\x10\x01\x12\x12\n\x0eHARDWARE_TRACE\x10\x02\x12\x0e\n\nFULL_TRACE\x10\x03J\x04\x08\x04\x10\x05J\x04\x08\x06\x10\x07J\x04\x08\x08\x10\t\"\xb1\x01\n\x0bRunMetadata\x12,\n\nstep_stats\x18\x01 \x01(\x0b\x32\x18.paramserve.v1.StepStats\x12\x31\n\x10partition_graphs\x18\x03 \x03(\x0b\x32\x17.paramserve.v1.GraphDef\x12/\n\x0bstage_stats\x18\xe8\x07 \x03(\x0b\x32\x19.paramserve.v1.StageStatsJ\x04\x08\x02\x10\x03J\x04\x08\x04\x10\x05J\x04\x08\x05\x10\x06\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,14 +37,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_CONFIGPROTO_DEVICECOUNTENTRY']._loaded_options = None
   _globals['_CONFIGPROTO_DEVICECOUNTENTRY']._serialized_options = b'8\001'
-  _globals['_CONFIGPROTO']._serialized_start=162
-  _globals['_CONFIGPROTO']._serialized_end=647
-  _globals['_CONFIGPROTO_DEVICECOUNTENTRY']._serialized_start=549
-  _globals['_CONFIGPROTO_DEVICECOUNTENTRY']._serialized_end=599
-  _globals['_RUNOPTIONS']._serialized_start=650
-  _globals['_RUNOPTIONS']._serialized_end=953
-  _globals['_RUNOPTIONS_TRACELEVEL']._serialized_start=853
-  _globals['_RUNOPTIONS_TRACELEVEL']._serialized_end=935
-  _globals['_RUNMETADATA']._serialized_start=956
-  _globals['_RUNMETADATA']._serialized_end=1084
+  _globals['_CONFIGPROTO']._serialized_start=202
+  _globals['_CONFIGPROTO']._serialized_end=687
+  _globals['_CONFIGPROTO_DEVICECOUNTENTRY']._serialized_start=589
+  _globals['_CONFIGPROTO_DEVICECOUNTENTRY']._serialized_end=639
+  _globals['_RUNOPTIONS']._serialized_start=690
+  _globals['_RUNOPTIONS']._serialized_end=993
+  _globals['_RUNOPTIONS_TRACELEVEL']._serialized_start=893
+  _globals['_RUNOPTIONS_TRACELEVEL']._serialized_end=975
+  _globals['_RUNMETADATA']._serialized_start=996
+  _globals['_RUNMETADATA']._serialized_end=1173
 # @@protoc_insertion_point(module_scope)

@@ -1,5 +1,6 @@
 from paramserve_protos.v1 import cluster_pb2 as _cluster_pb2
 from paramserve_protos.v1 import graph_pb2 as _graph_pb2
+from paramserve_protos.v1 import stage_stats_pb2 as _stage_stats_pb2
 from paramserve_protos.v1 import step_stats_pb2 as _step_stats_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -66,9 +67,11 @@ class RunOptions(_message.Message):
     def __init__(self, trace_level: _Optional[_Union[RunOptions.TraceLevel, str]] = ..., timeout_in_ms: _Optional[int] = ..., inter_op_thread_pool: _Optional[int] = ..., output_partition_graphs: bool = ..., report_tensor_allocations_upon_oom: bool = ...) -> None: ...
 
 class RunMetadata(_message.Message):
-    __slots__ = ("step_stats", "partition_graphs")
+    __slots__ = ("step_stats", "partition_graphs", "stage_stats")
     STEP_STATS_FIELD_NUMBER: _ClassVar[int]
     PARTITION_GRAPHS_FIELD_NUMBER: _ClassVar[int]
+    STAGE_STATS_FIELD_NUMBER: _ClassVar[int]
     step_stats: _step_stats_pb2.StepStats
     partition_graphs: _containers.RepeatedCompositeFieldContainer[_graph_pb2.GraphDef]
-    def __init__(self, step_stats: _Optional[_Union[_step_stats_pb2.StepStats, _Mapping]] = ..., partition_graphs: _Optional[_Iterable[_Union[_graph_pb2.GraphDef, _Mapping]]] = ...) -> None: ...
+    stage_stats: _containers.RepeatedCompositeFieldContainer[_stage_stats_pb2.StageStats]
+    def __init__(self, step_stats: _Optional[_Union[_step_stats_pb2.StepStats, _Mapping]] = ..., partition_graphs: _Optional[_Iterable[_Union[_graph_pb2.GraphDef, _Mapping]]] = ..., stage_stats: _Optional[_Iterable[_Union[_stage_stats_pb2.StageStats, _Mapping]]] = ...) -> None: ...

@@ -2,6 +2,7 @@ from paramserve_protos.v1 import checkpoint_service_pb2 as _checkpoint_service_p
 from paramserve_protos.v1 import cluster_pb2 as _cluster_pb2
 from paramserve_protos.v1 import config_pb2 as _config_pb2
 from paramserve_protos.v1 import graph_pb2 as _graph_pb2
+from paramserve_protos.v1 import step_stats_pb2 as _step_stats_pb2
 from paramserve_protos.v1 import tensor_shape_pb2 as _tensor_shape_pb2
 from paramserve_protos.v1 import types_pb2 as _types_pb2
 from google.protobuf.internal import containers as _containers
@@ -253,14 +254,30 @@ class RegisterPlan(_message.Message):
     def __init__(self, plan: _Optional[int] = ...) -> None: ...
 
 class RunStage(_message.Message):
-    __slots__ = ("plan", "step", "stage")
+    __slots__ = ("plan", "step", "stage", "trace")
     PLAN_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
     STAGE_FIELD_NUMBER: _ClassVar[int]
+    TRACE_FIELD_NUMBER: _ClassVar[int]
     plan: int
     step: int
     stage: int
-    def __init__(self, plan: _Optional[int] = ..., step: _Optional[int] = ..., stage: _Optional[int] = ...) -> None: ...
+    trace: bool
+    def __init__(self, plan: _Optional[int] = ..., step: _Optional[int] = ..., stage: _Optional[int] = ..., trace: bool = ...) -> None: ...
+
+class StageTrace(_message.Message):
+    __slots__ = ("nodes", "began_nanos", "ended_nanos", "answered_nanos", "ops_left_out")
+    NODES_FIELD_NUMBER: _ClassVar[int]
+    BEGAN_NANOS_FIELD_NUMBER: _ClassVar[int]
+    ENDED_NANOS_FIELD_NUMBER: _ClassVar[int]
+    ANSWERED_NANOS_FIELD_NUMBER: _ClassVar[int]
+    OPS_LEFT_OUT_FIELD_NUMBER: _ClassVar[int]
+    nodes: _containers.RepeatedCompositeFieldContainer[_step_stats_pb2.NodeExecStats]
+    began_nanos: int
+    ended_nanos: int
+    answered_nanos: int
+    ops_left_out: int
+    def __init__(self, nodes: _Optional[_Iterable[_Union[_step_stats_pb2.NodeExecStats, _Mapping]]] = ..., began_nanos: _Optional[int] = ..., ended_nanos: _Optional[int] = ..., answered_nanos: _Optional[int] = ..., ops_left_out: _Optional[int] = ...) -> None: ...
 
 class EndSteps(_message.Message):
     __slots__ = ("steps",)
@@ -289,12 +306,26 @@ class PreparePlanResponse(_message.Message):
     def __init__(self, plan: _Optional[int] = ...) -> None: ...
 
 class RunStep(_message.Message):
-    __slots__ = ("plan", "timeout_s")
+    __slots__ = ("plan", "timeout_s", "trace", "partition_graphs")
     PLAN_FIELD_NUMBER: _ClassVar[int]
     TIMEOUT_S_FIELD_NUMBER: _ClassVar[int]
+    TRACE_FIELD_NUMBER: _ClassVar[int]
+    PARTITION_GRAPHS_FIELD_NUMBER: _ClassVar[int]
     plan: int
     timeout_s: float
-    def __init__(self, plan: _Optional[int] = ..., timeout_s: _Optional[float] = ...) -> None: ...
+    trace: bool
+    partition_graphs: bool
+    def __init__(self, plan: _Optional[int] = ..., timeout_s: _Optional[float] = ..., trace: bool = ..., partition_graphs: bool = ...) -> None: ...
+
+class StepTrace(_message.Message):
+    __slots__ = ("metadata", "answered_nanos", "task")
+    METADATA_FIELD_NUMBER: _ClassVar[int]
+    ANSWERED_NANOS_FIELD_NUMBER: _ClassVar[int]
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    metadata: _config_pb2.RunMetadata
+    answered_nanos: int
+    task: str
+    def __init__(self, metadata: _Optional[_Union[_config_pb2.RunMetadata, _Mapping]] = ..., answered_nanos: _Optional[int] = ..., task: _Optional[str] = ...) -> None: ...
 
 class StepProgress(_message.Message):
     __slots__ = ("session", "step", "done", "total", "ended")
