@@ -83,12 +83,14 @@ def train_through_crashes(seed: int) -> None:
             master = cluster.master()
             try:
                 plan = master.prepare([], ["delta0:0", "delta1:0"], ["add0", "add1"])
+                read = master.prepare(["counter0:0", "counter1:0"], [], [])
                 try:
                     restore(master, "model")
                 except NotFoundError:
                     assert 0 in may_be_saved  # No save was acknowledged yet.
                     reset(master)
-                first, second = cluster.counters()
+                # Asked for, because a server may have crashed since.
+                first, second = map(int, master.run(read, []))
                 assert first == -second
                 assert first in may_be_saved
                 progress = first
@@ -172,6 +174,37 @@ def save_while_others_move(seed: int) -> None:
     assert sums == [0, 0, 0]
 
 
+def restore_while_others_move(seed: int) -> None:
+    """No step finds a restore half done: what two tasks have together is always the same."""
+    cluster = DiskCluster(seed, Weather(breaks=0.02, doubles=0.1, refuses=0.1))
+    done = [cluster.runtime.event() for _ in range(3)]
+
+    def mover(event):
+        master = cluster.master()
+        plan = master.prepare([], ["delta0:0", "delta1:0"], ["add0", "add1"])
+        for step in range(1, 20):
+            master.run(plan, [np.asarray(step), np.asarray(-step)])
+        master.close()
+        event.set()
+
+    def restorer(event):
+        master = cluster.master()
+        save(master, "model")
+        for _ in range(6):
+            restore(master, "model")
+        master.close()
+        event.set()
+
+    def everybody():
+        for client, event in zip((mover, mover, restorer), done, strict=True):
+            cluster.runtime.spawn("client", lambda client=client, event=event: client(event))
+        for event in done:
+            event.wait()
+
+    cluster.scheduler.run(everybody)
+    assert sum(cluster.counters()) == 0
+
+
 def calm(cluster: DiskCluster) -> None:
     """The weather is good from now on, and all servers are up."""
     cluster.network.calm()
@@ -215,3 +248,9 @@ def test_train_through_crashes(seeds):
 @pytest.mark.parametrize("seeds", blocks(50), ids=ids)
 def test_save_while_others_move(seeds):
     run_all(save_while_others_move, seeds)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seeds", blocks(50), ids=ids)
+def test_restore_while_others_move(seeds):
+    run_all(restore_while_others_move, seeds)

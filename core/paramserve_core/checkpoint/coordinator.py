@@ -7,7 +7,7 @@ tasks, which counts as committed, because its files are all durable: `choose` fi
 next save in the directory gives the other tasks its index.
 
 A restore stages on all tasks, moves bytes between tasks where one lacks a file, and commits on all
-once all have everything.
+once all have everything, while steps are held.
 
 Thread rule: every function may be called from any thread and blocks until it is done.
 """
@@ -42,7 +42,8 @@ T = TypeVar("T")
 Array = NDArray[Any]
 Placement = Callable[[messages.CheckpointEntry], str]
 Parallel = Callable[[Sequence[Callable[[], Any]]], list[Any]]
-
+Hold = Callable[[], AbstractContextManager[None]]
+"""Makes a block in which no step changes anything and none is half done."""
 
 _NOBODY: Final = Watcher()
 _WRITTEN: Final = 0.95
@@ -66,7 +67,7 @@ def save(
     request: messages.SaveRequest,
     placement: Placement,
     parallel: Parallel,
-    hold: Callable[[], AbstractContextManager[None]] = nullcontext,
+    hold: Hold = nullcontext,
     watcher: Watcher = _NOBODY,
 ) -> messages.SaveResponse:
     """Saves variables; returns when the checkpoint is durable and old ones are deleted.
@@ -77,8 +78,7 @@ def save(
         placement: the task that an entry's variable is on.
         parallel: calls functions side by side and answers their results in order; raises the
             first error once all have ended.
-        hold: a block in which no step changes anything and none is half done; the values are
-            leased in it.
+        hold: the values are leased within it.
         watcher: is told how it gets on.
 
     Raises:
@@ -94,14 +94,17 @@ def restore(
     request: messages.RestoreRequest,
     placement: Placement,
     parallel: Parallel,
+    hold: Hold = nullcontext,
 ) -> None:
     """Restores variables from whatever tasks' disks have the checkpoint; see `save`.
+
+    All variables get their values within `hold`: no step sees some of them old and others new.
 
     Raises:
         NotFoundError: there is no such checkpoint, or a key is not in it.
         OpError: no variable was changed.
     """
-    _Restore(tasks, request, placement, parallel).run()
+    _Restore(tasks, request, placement, parallel, hold).run()
 
 
 def read_state(
@@ -157,7 +160,7 @@ class _Save(_Conversation):
         request: messages.SaveRequest,
         placement: Placement,
         parallel: Parallel,
-        hold: Callable[[], AbstractContextManager[None]],
+        hold: Hold,
         watcher: Watcher,
     ) -> None:
         super().__init__(tasks, request.entries, placement, parallel)
@@ -308,8 +311,10 @@ class _Restore(_Conversation):
         request: messages.RestoreRequest,
         placement: Placement,
         parallel: Parallel,
+        hold: Hold,
     ) -> None:
         super().__init__(tasks, request.entries, placement, parallel)
+        self.hold = hold
         self.path = request.path
         self.restore_id = uuid.uuid4().hex[:16]
 
@@ -324,12 +329,13 @@ class _Restore(_Conversation):
                     for lane in range(min(_LANES, len(ranges)))
                 ]
             )
+            commit = messages.CommitRestoreRequest(restore_id=self.restore_id)
+            with self.hold():
+                self.ask(dict.fromkeys(self.entries, commit))
         except BaseException:
             abort = messages.AbortRestoreRequest(restore_id=self.restore_id)
             self.ask_quietly(list(self.entries), abort)
             raise
-        commit = messages.CommitRestoreRequest(restore_id=self.restore_id)
-        self.ask(dict.fromkeys(self.entries, commit))
 
     def _find(self) -> Found:
         request = messages.ReadIndexRequest(path=self.path)

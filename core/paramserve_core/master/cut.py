@@ -1,4 +1,4 @@
-"""A moment at which no step is half done on any task: what a checkpoint is taken at.
+"""A moment at which no step is half done on any task: what a checkpoint is taken and restored at.
 
 All tasks are held (`task.gate`). A step that changed variables on some of its tasks and not yet on
 the others is let through on all of them, until none is left; then nothing changes until the

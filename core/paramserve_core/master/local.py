@@ -18,6 +18,7 @@ import logging
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Final, TypeVar
 
 import numpy as np
@@ -164,13 +165,16 @@ class LocalMaster:
             request,
             self._task_of_entry,
             self._parallel,
-            lambda: consistent_cut(self._tasks, self._parallel, self._runtime),
+            self._hold,
             watcher,
         )
 
     def restore(self, request: checkpoint_service_pb2.RestoreRequest) -> None:
         """See `Master.restore`."""
-        coordinator.restore(self._tasks, request, self._task_of_entry, self._parallel)
+        coordinator.restore(self._tasks, request, self._task_of_entry, self._parallel, self._hold)
+
+    def _hold(self) -> AbstractContextManager[None]:
+        return consistent_cut(self._tasks, self._parallel, self._runtime)
 
     def read_checkpoint_state(
         self, request: checkpoint_service_pb2.ReadStateRequest
