@@ -9,10 +9,9 @@ from hypothesis import strategies as st
 
 from checkpoint_tasks import Task, Tasks, array_of, entries_of
 from memory_disk import MemoryDisk
-from paramserve_core.checkpoint.finding import decode, read_index
-from paramserve_core.checkpoint.index import Layout
-from paramserve_core.checkpoint.places import Places
-from paramserve_core.errors import DataLossError, OpError
+from paramserve_core.checkpoint.disk import write_new
+from paramserve_core.checkpoint.listing import list_checkpoints
+from paramserve_core.errors import DataLossError, NotFoundError, OpError
 from paramserve_core.runtime import ThreadRuntime
 from paramserve_protos.v1 import checkpoint_service_pb2 as messages
 
@@ -82,10 +81,17 @@ def test_any_flipped_bit_is_noticed(bit):
     assert path.name.split(".")[0] in caught.value.message
 
 
+LAYOUTS = {
+    "own": messages.CHECKPOINT_FORMAT_SAFETENSORS,
+    "bundle": messages.CHECKPOINT_FORMAT_TENSORFLOW_V2,
+}
+
+
 @pytest.mark.slow
-def test_every_flipped_bit_is_noticed():
-    disk, files = OWN
-    for bit in range(OWN_BITS):
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+def test_every_flipped_bit_is_noticed(layout):
+    disk, files = saved(layout)
+    for bit in range(sum(disk.size(path) * 8 for path in files)):
         flip(disk, files, bit)
         with pytest.raises(DataLossError):
             restore(disk)
@@ -93,21 +99,51 @@ def test_every_flipped_bit_is_noticed():
     restore(disk)
 
 
-@pytest.mark.slow
-def test_flipped_bit_of_a_bundle_is_noticed_where_tensors_are():
-    disk, files = saved(messages.CHECKPOINT_FORMAT_TENSORFLOW_V2)
-    place = Places(disk, ROOT).checkpoint("model")
-    index = read_index(disk, place)
-    tensors = decode(Layout.TENSORFLOW_V2, index.index, "model").tensors.values()
-    parts = [part for tensor in tensors for part in tensor.parts]
-    data = next(path for path in files if ".data-" in path.name)
-    for part in parts:
-        for bit in range(part.offset * 8, (part.offset + part.nbytes) * 8):
-            disk.flip_bit(data, bit)
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+def test_appended_byte_is_noticed_in_every_file(layout):
+    disk, files = saved(layout)
+    for path in files:
+        disk._inode(path).content.append(0)
+        with pytest.raises(DataLossError, match=r"model"):
+            restore(disk)
+        disk._inode(path).content.pop()
+    restore(disk)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+def test_file_cut_off_anywhere_is_noticed(layout):
+    disk, files = saved(layout)
+    for path in files:
+        inode = disk._inode(path)
+        whole = bytes(inode.content)
+        for length in range(0, len(whole), 7):
+            inode.content = bytearray(whole[:length])
             with pytest.raises(DataLossError):
                 restore(disk)
-            disk.flip_bit(data, bit)
+        inode.content = bytearray(whole)
     restore(disk)
+
+
+def test_damaged_index_of_a_bundle_is_listed_as_damaged_and_deleted_with_its_data():
+    disk, files = saved(messages.CHECKPOINT_FORMAT_TENSORFLOW_V2)
+    index = next(path for path in files if path.name == "model.index")
+    disk.flip_bit(index, disk.size(index) * 8 - 1)
+    listed = list_checkpoints(ROOT, disk)
+    assert [Path(item.path).name for item in listed] == ["model"]
+    assert "does not end like a table" in listed[0].problem
+    task = Task(ROOT, disk=disk, runtime=RUNTIME)
+    task.set(**VALUES)
+    update = messages.StateUpdate(delete_paths=["model"])
+    Tasks(task).save("other", *ENTRIES, state=update)
+    assert not [name for name in disk.names(ROOT) if name.startswith("model")]
+
+
+def test_file_beside_which_no_data_is_does_not_pass_for_a_bundle():
+    disk = MemoryDisk()
+    disk.make_directory(ROOT)
+    write_new(disk, ROOT / "model.index", b"of a book" * 10).close()
+    with pytest.raises(NotFoundError, match="there is no checkpoint at"):
+        restore(disk)
 
 
 def test_error_names_file_tensor_and_byte_range():
@@ -119,20 +155,6 @@ def test_error_names_file_tensor_and_byte_range():
         DataLossError, match=rf"{shard.name}: damaged in bytes \d+ to {last},.*'names'"
     ):
         restore(disk)
-
-
-@pytest.mark.parametrize("suffix", [".safetensors", ".json"])
-def test_truncated_file_is_noticed(suffix):
-    disk, files = saved(messages.CHECKPOINT_FORMAT_SAFETENSORS)
-    path = next(path for path in files if path.name.endswith(suffix))
-    inode = disk._inode(path)
-    for length in range(0, len(inode.content), 7):
-        whole = bytes(inode.content)
-        inode.content = bytearray(whole[:length])
-        with pytest.raises(DataLossError):
-            restore(disk)
-        inode.content = bytearray(whole)
-    restore(disk)
 
 
 def test_shard_of_another_save_is_noticed():

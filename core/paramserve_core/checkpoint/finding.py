@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from google.protobuf.message import DecodeError
@@ -16,8 +17,8 @@ from paramserve_core.checkpoint.index import MAX_INDEX_BYTES, Index, Layout, dec
 from paramserve_core.checkpoint.json_fields import MalformedError
 from paramserve_core.checkpoint.merging import merge_shards
 from paramserve_core.checkpoint.places import CheckpointPlace
-from paramserve_core.checkpoint.tf_bundle import decode_bundle_index
-from paramserve_core.checkpoint.tf_v1 import is_table, read_table_files
+from paramserve_core.checkpoint.tf_bundle import decode_bundle_index, has_bundle
+from paramserve_core.checkpoint.tf_v1 import read_table_files
 from paramserve_core.errors import DataLossError, InvalidArgumentError, NotFoundError, OpError
 from paramserve_protos.v1 import checkpoint_service_pb2 as messages
 
@@ -59,20 +60,23 @@ def read_index(disk: Disk, place: CheckpointPlace) -> messages.ReadIndexResponse
     response.files.extend(name for name in names if place.is_shard(name))
     if place.index.name in names:
         response.format = messages.CHECKPOINT_FORMAT_SAFETENSORS
-        response.index = read_whole(disk, place.index, MAX_INDEX_BYTES)
-        if not response.index:  # Or it would read as "none".
-            raise DataLossError(
-                None, None, f"{place.index}: the index is empty; restore another checkpoint"
-            )
-    elif place.bundle_index.name in names and is_table(disk, place.bundle_index):
+        response.index = _read_index(disk, place.index)
+    elif has_bundle(disk, place, names):
         response.format = messages.CHECKPOINT_FORMAT_TENSORFLOW_V2
-        response.index = read_whole(disk, place.bundle_index, MAX_INDEX_BYTES)
+        response.index = _read_index(disk, place.bundle_index)
     else:
         contents = read_table_files(disk, place, response.files)
         if contents.files:
             response.format = messages.CHECKPOINT_FORMAT_TENSORFLOW_V1
             response.index = contents.SerializeToString()
     return response
+
+
+def _read_index(disk: Disk, path: Path) -> bytes:
+    content = read_whole(disk, path, MAX_INDEX_BYTES)
+    if not content:  # Or it would read as "none".
+        raise DataLossError(None, None, f"{path}: the index is empty; restore another checkpoint")
+    return content
 
 
 def decode(layout: Layout, content: bytes, where: str) -> Index:

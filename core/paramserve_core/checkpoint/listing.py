@@ -14,13 +14,19 @@ from typing import Final
 
 from paramserve_core.checkpoint.disk import Disk, LocalDisk, op_error
 from paramserve_core.checkpoint.index import Layout
-from paramserve_core.checkpoint.places import BUNDLE_INDEX_SUFFIX, INDEX_SUFFIX
+from paramserve_core.checkpoint.places import (
+    BUNDLE_INDEX_SUFFIX,
+    INDEX_SUFFIX,
+    CheckpointPlace,
+)
 from paramserve_core.checkpoint.reader import CheckpointReader
 from paramserve_core.checkpoint.retention import read_state
+from paramserve_core.checkpoint.tf_bundle import has_bundle
 from paramserve_core.checkpoint.tf_v1 import is_table
 from paramserve_core.errors import OpError
 
 _STEP: Final = re.compile(r"-(\d+)$")
+_SHARD_OF_TABLE: Final = re.compile(r"-\d{5}-of-\d{5}$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,15 +86,16 @@ def step_in_name(name: str) -> int | None:
 
 def _names(disk: Disk, folder: Path) -> Iterator[str]:
     """Names of what look like checkpoints."""
-    for file in disk.names(folder):
+    files = disk.names(folder)
+    for file in files:
         if file.endswith(INDEX_SUFFIX):
             yield file.removesuffix(INDEX_SUFFIX)
+        elif file.endswith(BUNDLE_INDEX_SUFFIX):
+            place = CheckpointPlace(folder, file.removesuffix(BUNDLE_INDEX_SUFFIX))
+            if place.name and has_bundle(disk, place, files):
+                yield place.name
         elif is_table(disk, folder / file):
-            yield _name_of_table(file)
-
-
-def _name_of_table(file: str) -> str:
-    return re.sub(r"-\d{5}-of-\d{5}$", "", file.removesuffix(BUNDLE_INDEX_SUFFIX))
+            yield _SHARD_OF_TABLE.sub("", file)
 
 
 def _by_step(name: str) -> tuple[str, int]:

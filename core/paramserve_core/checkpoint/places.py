@@ -129,16 +129,18 @@ class CheckpointPlace:
             )
         return self.directory / name
 
+    def is_bundle_data(self, file: str) -> bool:
+        """Whether a file of this name is a data file of this checkpoint in the V2 format."""
+        data = _BUNDLE_DATA.fullmatch(file)
+        return data is not None and data["name"] == self.name
+
     def is_shard(self, file: str) -> bool:
         """Whether a file of this name holds tensors of this checkpoint, in some format."""
         saved = SavedFile.parse(file)
         if saved is not None:
             return saved.name == self.name and not file.endswith(TEMPORARY)
-        if file == self.name:
+        if file == self.name or self.is_bundle_data(file):
             return True
-        data = _BUNDLE_DATA.fullmatch(file)
-        if data is not None:
-            return data["name"] == self.name
         rest = file.removeprefix(self.name)
         return rest != file and bool(re.fullmatch(r"-\d{5}-of-\d{5}", rest))
 

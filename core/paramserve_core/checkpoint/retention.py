@@ -29,6 +29,7 @@ from paramserve_core.checkpoint.places import (
     SavedFile,
     file_name,
 )
+from paramserve_core.checkpoint.tf_bundle import has_bundle
 from paramserve_core.checkpoint.tf_v1 import is_table
 from paramserve_core.errors import DataLossError, FailedPreconditionError, InvalidArgumentError
 from paramserve_protos.v1 import checkpoint_service_pb2 as messages
@@ -144,16 +145,17 @@ def delete_checkpoint(disk: Disk, place: CheckpointPlace) -> None:
     Files that another save to the same path is writing now are left to it.
     """
     meta_graph = _meta_graph(disk, place)
-    has_bundle = is_table(disk, place.bundle_index)
-    if disk.remove(place.index) | (has_bundle and disk.remove(place.bundle_index)):
+    names = _names(disk, place.directory)
+    is_bundle = has_bundle(disk, place, names)
+    if disk.remove(place.index) | (is_bundle and disk.remove(place.bundle_index)):
         disk.sync_directory(place.directory)
-    for name in _names(disk, place.directory):
+    for name in names:
         path = place.directory / name
         saved = SavedFile.parse(name)
         if saved is not None:
             is_of_it = saved.name == place.name and not disk.is_in_use(path)
         else:
-            is_of_it = place.is_shard(name) and (_is_bundle(name) or is_table(disk, path))
+            is_of_it = place.is_shard(name) and (place.is_bundle_data(name) or is_table(disk, path))
         if is_of_it:
             disk.remove(path)
     disk.remove(place.directory / meta_graph)
@@ -172,12 +174,13 @@ def delete_other_saves(
     """
     if place.index.name not in keep:
         disk.remove(place.index)
-    if place.bundle_index.name not in keep and is_table(disk, place.bundle_index):
+    names = _names(disk, place.directory)
+    if place.bundle_index.name not in keep and has_bundle(disk, place, names):
         disk.remove(place.bundle_index)
-    for name in _names(disk, place.directory):
+    for name in names:
         saved = SavedFile.parse(name)
         if saved is None:
-            is_old = place.is_shard(name) and _is_bundle(name) and name not in keep
+            is_old = place.is_bundle_data(name) and name not in keep
         else:
             is_old = saved.name == place.name and saved.save_id != save_id
         path = place.directory / name
@@ -283,10 +286,6 @@ def _names(disk: Disk, directory: Path) -> list[str]:
 
 def _is_temporary(name: str) -> bool:
     return name.endswith(TEMPORARY)
-
-
-def _is_bundle(name: str) -> bool:
-    return ".data-" in name
 
 
 def _relative(places: Places, path: str, directory: Path) -> str:

@@ -4,7 +4,9 @@ A table is a sequence of blocks, each followed by its compression and its checks
 that names the others by their last keys; then a footer of 48 bytes that says where that block is.
 Within a block a key is stored as what it adds to the key before it.
 
-A table may be damaged or a stranger's: every length is checked before it is used.
+A table may be damaged or a stranger's: every length is checked before it is used. A block has a
+checksum, and what is outside of blocks must be what a writer puts there: so no bit can change
+unnoticed.
 
 Thread rule: pure functions.
 """
@@ -54,15 +56,24 @@ def data_blocks(read: Read, size: int) -> list[Block]:
     if footer[-len(MAGIC) :] != MAGIC:
         raise MalformedError("it does not end like a table")
     end = size - FOOTER_BYTES
-    _, position = _block(footer, 0, end)
-    top, position = _block(footer, position, end)
-    content = open_block(read(top.offset, top.nbytes + TRAILER_BYTES))
+    meta, position = _block(footer, 0, end)
+    top, _ = _block(footer, position, end)
+    if footer != _footer(meta, top):
+        raise MalformedError("its last bytes are not as they are written")
+    open_block(read(meta.offset, meta.nbytes + TRAILER_BYTES))  # Nothing is in it but its checksum.
     blocks = []
-    for _, value in records(content):
+    for _, value in records(open_block(read(top.offset, top.nbytes + TRAILER_BYTES))):
         block, used = _block(value, 0, end)
         if used != len(value):
             raise MalformedError("the place of a block is followed by something else")
         blocks.append(block)
+    position = 0
+    for block in (*blocks, meta, top):
+        if block.offset != position:
+            raise MalformedError("it has bytes that belong to no block or to two")
+        position += block.nbytes + TRAILER_BYTES
+    if position != end:
+        raise MalformedError("it has bytes that belong to no block")
     return blocks
 
 
@@ -121,9 +132,7 @@ def write_table(items: Iterable[tuple[bytes, bytes]]) -> bytes:
     _flush(out, data, top)
     meta_block = _append(out, _BlockWriter(1).content())
     top_block = _append(out, top.content())
-    places = _encode(meta_block) + _encode(top_block)
-    out += places.ljust(FOOTER_BYTES - len(MAGIC), b"\0") + MAGIC
-    return bytes(out)
+    return bytes(out + _footer(meta_block, top_block))
 
 
 def read_varint(data: bytes | memoryview, position: int, end: int) -> tuple[int, int]:
@@ -164,6 +173,10 @@ def _block(data: bytes, position: int, end: int) -> tuple[Block, int]:
 
 def _encode(block: Block) -> bytes:
     return write_varint(block.offset) + write_varint(block.nbytes)
+
+
+def _footer(meta: Block, top: Block) -> bytes:
+    return (_encode(meta) + _encode(top)).ljust(FOOTER_BYTES - len(MAGIC), b"\0") + MAGIC
 
 
 def _append(out: bytearray, content: bytes) -> Block:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,6 +36,7 @@ from paramserve_core.checkpoint.index import (
     check_part,
 )
 from paramserve_core.checkpoint.json_fields import MAX_RANK, MalformedError
+from paramserve_core.checkpoint.places import CheckpointPlace
 from paramserve_core.checkpoint.shard import TakenTensor, WrittenFile, shard_tensor
 from paramserve_core.checkpoint.slices import Box, box_of_extents, cover, extents_of_box
 from paramserve_core.checkpoint.stored import bytes_of, split_strings
@@ -47,6 +48,7 @@ from paramserve_core.checkpoint.table import (
     write_table,
     write_varint,
 )
+from paramserve_core.checkpoint.tf_v1 import is_table
 from paramserve_core.crc32c import crc32c, mask
 from paramserve_core.dtypes import DType, as_dtype
 from paramserve_core.runtime import Runtime
@@ -74,6 +76,13 @@ def decode_bundle_index(content: bytes, name: str, *, is_complete: bool = True) 
         raise MalformedError(f"it has {count} data files")
     if header.endianness != tensor_bundle_pb2.BundleHeaderProto.LITTLE:
         raise MalformedError("it was written on a big-endian machine")
+    ends: dict[str, int] = {}
+    for entry in entries.values():
+        if not entry.slices:
+            file = _data_file(name, entry.shard_id, count)
+            ends[file] = max(ends.get(file, 0), entry.offset + entry.size)
+    # Nothing follows the last tensor, so the size is known, of types that do not exist here too.
+    sizes = {file: StoredFile(nbytes=end) for file, end in ends.items()}
     files: dict[str, StoredFile] = {}
     tensors: dict[str, StoredTensor] = {}
     for key, entry in entries.items():
@@ -96,11 +105,24 @@ def decode_bundle_index(content: bytes, name: str, *, is_complete: bool = True) 
         for box, part_entry in zip(boxes, parts, strict=True):
             if not 0 <= part_entry.shard_id < count:
                 raise MalformedError(f"{text!r:.100} is in a data file that does not exist")
-            file = f"{name}.data-{part_entry.shard_id:05}-of-{count:05}"
-            files[file] = StoredFile(nbytes=None)
+            file = _data_file(name, part_entry.shard_id, count)
+            files[file] = sizes[file]
             stored.append(_part(text, part_entry, box, file, files, dtype))
         tensors[text] = StoredTensor(dtype, shape, tuple(stored))
     return Index(layout=Layout.TENSORFLOW_V2, tensors=tensors, files=files)
+
+
+def has_bundle(disk: Disk, place: CheckpointPlace, names: Collection[str]) -> bool:
+    """Whether the index file at a place is a bundle's, damaged or not: it has data beside it.
+
+    Args:
+        disk: the file system.
+        place: the checkpoint.
+        names: the files in its directory.
+    """
+    return place.bundle_index.name in names and (
+        is_table(disk, place.bundle_index) or any(map(place.is_bundle_data, names))
+    )
 
 
 def encode_bundle_index(index: Index) -> bytes:
@@ -237,6 +259,10 @@ def _read_entries(
     if header is None:
         raise MalformedError("it has no header: it is no checkpoint")
     return header, entries
+
+
+def _data_file(name: str, shard: int, count: int) -> str:
+    return f"{name}.data-{shard:05}-of-{count:05}"
 
 
 def _shape(entry: tensor_bundle_pb2.BundleEntryProto, key: str) -> tuple[int, ...]:

@@ -337,9 +337,7 @@ def test_bundle_index_is_read_as_it_was_written():
         ),
     }
     del tensors["part/ed\x00\xff"]
-    index = Index(
-        layout=Layout.TENSORFLOW_V2, tensors=tensors, files={file: StoredFile(nbytes=None)}
-    )
+    index = Index(layout=Layout.TENSORFLOW_V2, tensors=tensors, files={file: StoredFile(nbytes=56)})
     assert decode_bundle_index(encode_bundle_index(index), "m") == index
 
 

@@ -57,24 +57,27 @@ def compressed(content):
     """A table whose blocks are stored as Snappy stores them, without saving a byte."""
     out = bytearray()
     places = []
+
+    def append(packed, compression):
+        place = write_varint(len(out)) + write_varint(len(packed))
+        stored = packed + compression
+        out.extend(stored + mask(crc32c(stored)).to_bytes(4, "little"))
+        return place
+
     for block in data_blocks(lambda o, n: content[o : o + n], len(content)):
         plain = open_block(content[block.offset : block.offset + block.nbytes + 5])
         packed = write_varint(len(plain))
         for begin in range(0, len(plain), 60):
             piece = plain[begin : begin + 60]
             packed += bytes([len(piece) - 1 << 2]) + piece
-        stored = packed + b"\1"
-        places.append((len(out), len(packed)))
-        out += stored + mask(crc32c(stored)).to_bytes(4, "little")
+        places.append(append(packed, b"\1"))
+    restarts = bytes(4) + (1).to_bytes(4, "little")
     top = b"".join(
         write_varint(0) + write_varint(1) + write_varint(len(place)) + bytes([i]) + place
-        for i, place in enumerate(write_varint(o) + write_varint(n) for o, n in places)
+        for i, place in enumerate(places)
     )
-    top += bytes(4) + (1).to_bytes(4, "little") + b"\0"
-    footer = (write_varint(0) * 2 + write_varint(len(out)) + write_varint(len(top) - 1)).ljust(
-        FOOTER_BYTES - len(MAGIC), b"\0"
-    )
-    return bytes(out) + top + mask(crc32c(top)).to_bytes(4, "little") + footer + MAGIC
+    footer = append(restarts, b"\0") + append(top + restarts, b"\0")
+    return bytes(out) + footer.ljust(FOOTER_BYTES - len(MAGIC), b"\0") + MAGIC
 
 
 TENSORS = {
