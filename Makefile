@@ -68,6 +68,7 @@ lint: $(VENV)/.setup .venv-protos/.setup ## Check style, format, layers and gene
 .PHONY: types
 types: $(VENV)/.setup ## Check types
 	$(BIN)/mypy --strict
+	$(BIN)/mypy --strict examples/*.py # as a user's type checker sees the public names
 
 .PHONY: protos
 protos: .venv-protos/.setup ## Generate the message modules from the .proto files
