@@ -431,16 +431,17 @@ class Conversation:
             return
 
     def _acknowledge(self, link: _Link, number: int) -> None:
-        """Lets the task drop a large answer: now, or, when something is being sent, after that.
+        """Lets the task drop a large answer, soon.
 
-        Called by the thread that receives, which must not wait for one that sends.
+        Called by the thread that receives, which must never wait to send: the task may be waiting
+        for it to take an answer before it reads on.
         """
         self._acknowledged.append(number)
-        if self._sending.acquire(blocking=False):
-            try:
-                self._flush_acknowledgements(link)
-            finally:
-                self._sending.release()
+        self._runtime.submit(lambda: self._acknowledge_soon(link))
+
+    def _acknowledge_soon(self, link: _Link) -> None:
+        with self._sending:
+            self._flush_acknowledgements(link)
 
     def _flush_acknowledgements(self, link: _Link) -> None:
         assert link.connection is not None

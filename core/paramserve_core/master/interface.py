@@ -27,6 +27,15 @@ class RunningStep(Protocol):
     def cancel(self) -> None:
         """Ends the step on every task; `result` raises a CancelledError unless it was done."""
 
+    def try_brief(self) -> bool:
+        """Whether `result` may be called by a thread that must not be kept for long.
+
+        If so, it has to be called.
+        """
+
+    def took(self, seconds: float) -> None:
+        """The step ended after that many seconds, and its results were sent on."""
+
 
 class Master(Protocol):
     """Plans and runs the steps of one session."""

@@ -41,6 +41,7 @@ from paramserve_core.plan.graph import DEFAULT_MAX_NODES, StepGraph
 from paramserve_core.plan.placement import Placer
 from paramserve_core.plan.planner import FEEDS, Plan, PlannedStage, Source, make_plan
 from paramserve_core.runtime import Runtime
+from paramserve_core.task.session import StageRun
 from paramserve_core.transport.ownership import is_exclusive
 from paramserve_protos.v1 import checkpoint_service_pb2, graph_pb2, service_pb2
 
@@ -134,7 +135,9 @@ class LocalMaster:
             )
         if self._is_closed:
             raise CancelledError(None, None, "the session was closed")
-        return _Step(self, planned, plan, next(self._step_numbers), feeds, timeout_s)
+        step = _Step(self, planned, plan, next(self._step_numbers), feeds, timeout_s)
+        step.begin()
+        return step
 
     def devices(self) -> list[service_pb2.Task]:
         """See `Master.devices`."""
@@ -245,6 +248,30 @@ class _Step:
         self._is_cancelled = False
         self._is_late = False
         self._deadline: float | None = None
+        self._alone: StageRun | None = None
+
+    def begin(self) -> None:
+        """Begins the stage of a step that is one stage in this process.
+
+        Raises:
+            CancelledError: the session was closed.
+        """
+        stages = self._plan.stages
+        if len(stages) == 1:
+            task = self._master._tasks[stages[0].task]
+            if isinstance(task, LocalTask):
+                self._alone = task.begin(self._plan_number, self._number, stages[0].number)
+
+    def try_brief(self) -> bool:
+        """See `RunningStep.try_brief`."""
+        if self._alone is None or self._timeout_s is not None:
+            return False
+        return self._alone.try_brief(self._inputs(self._plan.stages[0], {}))
+
+    def took(self, seconds: float) -> None:
+        """See `RunningStep.took`."""
+        if self._alone is not None:
+            self._alone.took(seconds)
 
     def cancel(self) -> None:
         """See `RunningStep.cancel`."""
@@ -287,14 +314,12 @@ class _Step:
     def _run(self) -> dict[int, Sequence[Array]]:
         stages = self._plan.stages
         answers: dict[int, Sequence[Array]] = {}
-        if len(stages) == 1 and stages[0].task in self._master._tasks:
-            task = self._master._tasks[stages[0].task]
-            if isinstance(task, LocalTask):
-                outcome = self._run_here(task, 0, self._inputs(stages[0], answers))
-                if outcome.error is not None:
-                    raise outcome.error
-                return {0: outcome.tensors}
-        return self._drive(stages, answers)
+        if self._alone is None:
+            return self._drive(stages, answers)
+        outcome = self._run_here(self._alone, 0, self._inputs(stages[0], answers))
+        if outcome.error is not None:
+            raise outcome.error
+        return {0: outcome.tensors}
 
     def _drive(
         self, stages: Sequence[PlannedStage], answers: dict[int, Sequence[Array]]
@@ -308,7 +333,8 @@ class _Step:
                     number = here.pop(0)
                     task = self._master._tasks[stages[number].task]
                     assert isinstance(task, LocalTask)
-                    outcome = self._run_here(task, number, self._inputs(stages[number], answers))
+                    run = task.begin(self._plan_number, self._number, stages[number].number)
+                    outcome = self._run_here(run, number, self._inputs(stages[number], answers))
                 else:
                     report = self._next_report()
                     if report is None or self._is_cancelled:
@@ -369,16 +395,14 @@ class _Step:
             for s in stage.sources
         ]
 
-    def _run_here(self, task: LocalTask, number: int, inputs: Sequence[Array]) -> Outcome:
-        stage = self._plan.stages[number]
-        run = task.begin(self._plan_number, self._number, stage.number)
+    def _run_here(self, run: StageRun, number: int, inputs: Sequence[Array]) -> Outcome:
         self._cancels[number] = run.cancel
         if self._is_cancelled:
             run.cancel()
         timer = None
         if self._deadline is not None:
             timer = self._runtime.call_later(self._deadline - self._runtime.now(), self._expire)
-        name = task.name if self._master._shows_task else ""
+        name = self._plan.stages[number].task if self._master._shows_task else ""
         try:
             return as_outcome(lambda: run.run(inputs), name)
         finally:

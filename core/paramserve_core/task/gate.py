@@ -70,15 +70,21 @@ class StepGate:
             check: raises when the step was cancelled; called now and then while waiting.
         """
         while True:
-            with self._lock:
-                if all(key in let for let in self._holds.values()):
-                    self._running += 1
-                    if total > 1:
-                        self._remember(key, total)
-                    return
-                opened = self._opened
+            opened = self._opened  # before looking: what opens the gate afterwards sets this one
+            if self.try_enter(key, total):
+                return
             opened.wait(_LOOK_S)
             check()
+
+    def try_enter(self, key: Key, total: int) -> bool:
+        """As `enter`, but answers False where that would wait."""
+        with self._lock:
+            if not all(key in let for let in self._holds.values()):
+                return False
+            self._running += 1
+            if total > 1:
+                self._remember(key, total)
+            return True
 
     def leave(self, key: Key, total: int, *, is_done: bool) -> None:
         """The stage has ended, well or not."""

@@ -40,6 +40,14 @@ def _nothing() -> None:
     return None
 
 
+def _is_not_brief() -> bool:
+    return False
+
+
+def _ignore(seconds: float) -> None:
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Work:
     """A call that was begun.
@@ -49,11 +57,15 @@ class Work:
         cancel: makes `run` end soon with a CancelledError.
         begins_something: it is not the rest of a step or a save that runs already; a server that
             is about to stop refuses it.
+        try_brief: whether the thread that received the call may run it; if so, it must.
+        took: is told how many seconds the call took.
     """
 
     run: Callable[[], Answer]
     cancel: Callable[[], None] = _nothing
     begins_something: bool = False
+    try_brief: Callable[[], bool] = _is_not_brief
+    took: Callable[[float], None] = _ignore
 
 
 class Handlers(Protocol):
@@ -153,7 +165,13 @@ class TaskHandlers:
     def _run_stage(self, request: service_pb2.RunStage, tensors: Tensors) -> Work:
         is_first = not self._session.has_step(request.step)
         stage = self._session.begin(request.plan, request.step, request.stage)
-        return Work(lambda: (None, stage.run(tensors)), stage.cancel, is_first)
+        return Work(
+            lambda: (None, stage.run(tensors)),
+            stage.cancel,
+            is_first,
+            lambda: stage.try_brief(tensors),
+            stage.took,
+        )
 
     def _register_plan(self, plan: int, tensors: Tensors) -> Answer:
         message = service_pb2.PlanStages()
@@ -195,7 +213,13 @@ class MasterHandlers:
             case "run_step":
                 step = call.run_step
                 run = master.start(step.plan, tensors, step.timeout_s or None)
-                return Work(lambda: (None, run.result()), run.cancel, begins_something=True)
+                return Work(
+                    lambda: (None, run.result()),
+                    run.cancel,
+                    begins_something=True,
+                    try_brief=run.try_brief,
+                    took=run.took,
+                )
             case "extend_graph":
                 return Work(lambda: self._extend(tensors))
             case "prepare_plan":

@@ -371,7 +371,10 @@ class ServedSession:
             self._answer(number, error_message(number, self._blamed(error)))
             return
         self._calls.running(number, work.cancel)
-        self._host.runtime.submit(lambda: self._run(number, str(kind), work))
+        if work.try_brief():
+            self._run(number, str(kind), work)
+        else:
+            self._host.runtime.submit(lambda: self._run(number, str(kind), work))
 
     def _run(self, number: int, kind: str, work: Work) -> None:
         statistics = self._host.statistics
@@ -390,6 +393,7 @@ class ServedSession:
                 answer = error_message(number, self._blamed(found))
                 statistics.call_failed(found.error_code)
             self._answer(number, answer)
+            work.took(self._host.runtime.now() - began_at)
         finally:
             self._host.ended()
 

@@ -5,6 +5,9 @@ other. A stage that fails ends its step: what is kept goes, and a later stage of
 
 The in-process session calls this directly; a server calls it for each remote session.
 
+A stage that was brief in its last runs is expected to be brief again (`Pace`), and a server
+runs it on the thread that received it: handing it to another thread would take longer.
+
 Thread rule: every method may be called from any thread. `begin` and `end_steps` are brief and are
 called in the order in which the client asked, so that a step's end cannot overtake its stages;
 `StageRun.run` is where the work is and may run beside anything.
@@ -14,7 +17,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from numpy.typing import NDArray
 
@@ -28,7 +31,7 @@ from paramserve_core.executor.program import Program
 from paramserve_core.executor.step import StepContext
 from paramserve_core.executor.store import VariableStore
 from paramserve_core.kernels.random_streams import RandomStreams
-from paramserve_core.task.gate import StepGate
+from paramserve_core.task.gate import Key, StepGate
 from paramserve_core.task.limits import TaskLimits
 from paramserve_protos.v1 import node_def_pb2
 
@@ -36,6 +39,37 @@ if TYPE_CHECKING:
     from paramserve_core.checkpoint.graph_files import GraphFiles
 
 Array = NDArray[Any]
+
+_BRIEF_S: Final = 500e-6
+"""A few times what it costs to hand work to another thread, and nothing that keeps a client."""
+
+_BRIEF_BYTES: Final = 64 << 10
+_TRUSTED: Final = 8
+
+
+class Pace:
+    """How long a stage took lately, and so whether its next run may be expected to be brief.
+
+    A stage earns trust by being brief, and loses all of what a few brief runs earned by being long
+    once; a machine that is busy may make any run look long.
+    """
+
+    __slots__ = ("_trust",)
+
+    def __init__(self) -> None:
+        self._trust = 0
+
+    @property
+    def is_brief(self) -> bool:
+        """Whether the next run is expected to be brief."""
+        return self._trust >= _TRUSTED
+
+    def took(self, seconds: float) -> None:
+        """A run ended after that many seconds, its answer sent."""
+        if seconds < _BRIEF_S:
+            self._trust = min(self._trust + 1, 2 * _TRUSTED)
+        else:
+            self._trust = max(self._trust - _TRUSTED, 0)
 
 
 class StageDescription(Protocol):
@@ -56,7 +90,7 @@ class StageDescription(Protocol):
 class CompiledStage:
     """A stage, ready to run."""
 
-    __slots__ = ("changes", "is_alone", "is_last", "program", "received_count")
+    __slots__ = ("changes", "is_alone", "is_last", "pace", "program", "received_count")
 
     def __init__(
         self,
@@ -76,6 +110,7 @@ class CompiledStage:
         self.received_count = len(stage.received)
         self.is_last = stage.is_last
         self.is_alone = is_alone
+        self.pace = Pace()
         # Of the step, on all tasks; 0: this stage is none of them.
         self.changes = max(1, changing_stages) if self.program.changes_variables else 0
 
@@ -93,7 +128,7 @@ class _Step:
 class StageRun:
     """One stage that was begun; `run` does it."""
 
-    __slots__ = ("_number", "_session", "_stage", "_step")
+    __slots__ = ("_has_entered", "_number", "_session", "_stage", "_step")
 
     def __init__(
         self, session: TaskSession, stage: CompiledStage, number: int, step: _Step
@@ -102,6 +137,33 @@ class StageRun:
         self._stage = stage
         self._number = number
         self._step = step
+        self._has_entered = False
+
+    def took(self, seconds: float) -> None:
+        """The run ended after that many seconds, and its answer was sent."""
+        self._stage.pace.took(seconds)
+
+    def try_brief(self, received: Sequence[Array]) -> bool:
+        """Whether `run` may be called by a thread that must not be kept for long.
+
+        If so, it has to be called: the run is past the gate, which a checkpoint closes. What may
+        keep it still is another session's update of a variable that it needs.
+        """
+        stage = self._stage
+        if (
+            not stage.pace.is_brief
+            or len(received) != stage.received_count
+            or sum(array.nbytes for array in received) > _BRIEF_BYTES
+        ):
+            return False
+        if stage.changes:
+            self._has_entered = self._session.gate.try_enter(self._key, stage.changes)
+            return self._has_entered
+        return True
+
+    @property
+    def _key(self) -> Key:
+        return self._session.name, self._number
 
     def cancel(self) -> None:
         """Makes `run` end soon with a CancelledError."""
@@ -129,9 +191,9 @@ class StageRun:
 
     def _change(self, received: Sequence[Array]) -> list[Array]:
         """Runs a stage that changes variables, which a checkpoint may keep waiting."""
-        gate, total = self._session.gate, self._stage.changes
-        key = (self._session.name, self._number)
-        gate.enter(key, total, self._step.context.check_cancelled)
+        gate, total, key = self._session.gate, self._stage.changes, self._key
+        if not self._has_entered:
+            gate.enter(key, total, self._step.context.check_cancelled)
         is_done = False
         try:
             answer = self._run(received)
