@@ -286,6 +286,7 @@ from paramserve._session.fetches import IndexedSlicesValue as IndexedSlicesValue
 from paramserve._session.session import InteractiveSession as InteractiveSession
 from paramserve._session.session import Session as Session
 from paramserve._session.session import get_default_session as get_default_session
+from paramserve._session.timeline import Timeline as Timeline
 from paramserve._variables.collected import all_variables as all_variables
 from paramserve._variables.collected import global_variables as global_variables
 from paramserve._variables.collected import local_variables as local_variables
