@@ -11,13 +11,31 @@ import paramserve_core.opdefs
 from paramserve_core.kernels import all_kernels
 from paramserve_core.opdefs import all_ops
 
-ROOT = Path(__file__).parents[2]
+CLIENT = Path(__file__).parents[2] / "client" / "paramserve"
 OPS = sorted(all_ops().values(), key=lambda op: (op.family, op.name))
 FAMILIES = sorted({op.family for op in OPS})
 
 
 # The functions of this family are the optimizers.
 WITHOUT_FUNCTIONS = {"training"}
+
+ELSEWHERE = {
+    # What gradients are made of.
+    *("AvgPoolGrad", "BiasAddGrad", "BroadcastGradientArgs", "ConcatOffset"),
+    *("DepthwiseConv2dNativeBackpropFilter", "DepthwiseConv2dNativeBackpropInput", "EluGrad"),
+    *("InvGrad", "LeakyReluGrad", "MaxPoolGrad", "MirrorPadGrad", "ReciprocalGrad"),
+    *("Relu6Grad", "ReluGrad", "RsqrtGrad", "SeluGrad", "SigmoidGrad", "SoftplusGrad"),
+    *("SoftsignGrad", "SparseSegmentMeanGrad", "SparseSegmentSqrtNGrad"),
+    *("SparseSegmentSumGrad", "SqrtGrad", "StridedSliceGrad", "TanhGrad"),
+    # What variables and savers are made of.
+    *("Restore", "RestoreSlice", "Variable", "VariableV2"),
+    # What graphs of TensorFlow have in place of ops that the functions make.
+    *("AddV2", "BiasAddV1", "Concat", "ControlTrigger", "Div", "Mod"),
+    *("ParallelDynamicStitch", "PlaceholderV2", "PreventGradient", "SelectV2"),
+    *("SparseSegmentMeanWithNumSegments", "SparseSegmentSqrtNWithNumSegments"),
+    *("SparseSegmentSumWithNumSegments", "StaticRegexFullMatch", "StringJoin", "TopK"),
+}
+"""Ops that no public function makes."""
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -42,6 +60,23 @@ def test_every_op_has_a_gradient_or_says_that_it_has_none(op):
     assert registry.is_registered(op.name), (
         f"neither RegisterGradient nor NoGradient for {op.name} in _gradients/{op.family}.py"
     )
+
+
+@pytest.fixture(scope="module")
+def functions() -> str:
+    """The text of all modules of op functions."""
+    return "".join(file.read_text() for file in (CLIENT / "_ops").glob("*.py"))
+
+
+@pytest.mark.parametrize(
+    "op", [op for op in OPS if op.family not in WITHOUT_FUNCTIONS], ids=lambda op: op.name
+)
+def test_every_op_has_a_function_that_makes_it(op, functions):
+    is_made = f'"{op.name}"' in functions
+    if op.name in ELSEWHERE:
+        assert not is_made, f"{op.name} has a function; take it off the list"
+    else:
+        assert is_made, f"no function for {op.name} in _ops/{op.family}.py"
 
 
 def test_no_kernel_is_without_a_definition():
