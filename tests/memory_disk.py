@@ -86,6 +86,13 @@ class MemoryDisk:
         self.operations += 1
         self.before(operation, path)
 
+    def is_object_store(self, path: Path) -> bool:
+        return False
+
+    def modified_at(self, path: Path) -> float:
+        self._inode(path)
+        return 0.0
+
     def resolve(self, path: Path) -> Path:
         return Path(os.path.normpath(path))
 

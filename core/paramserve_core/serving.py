@@ -13,9 +13,10 @@ import importlib.metadata
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Final
 
+from paramserve_core.checkpoint.any_disk import disk_of
 from paramserve_core.checkpoint.task_side import TaskCheckpoints
 from paramserve_core.cluster import ClusterSpec, task_name
 from paramserve_core.executor.store import StoreBudget, VariableStore
@@ -50,7 +51,8 @@ class ServingOptions:
         job: the task's job.
         index: its number in the job.
         cluster: the other tasks that its masters may use; None: none.
-        checkpoint_root: the folder that clients' paths are confined to; None: the whole disk.
+        checkpoint_root: the folder or `UrlPath` that clients' paths are confined to; None: the
+            whole disk.
         limits: what clients are granted.
         tls: certificates; None: plain text.
         interceptors: see each call first.
@@ -62,7 +64,7 @@ class ServingOptions:
     job: str = "ps"
     index: int = 0
     cluster: ClusterSpec | None = None
-    checkpoint_root: Path | None = None
+    checkpoint_root: PurePath | None = None
     limits: TaskLimits = field(default_factory=TaskLimits)
     tls: ServerTls | None = None
     interceptors: Sequence[Any] = ()
@@ -84,7 +86,12 @@ class TaskServer:
         memory = shared_memory(options.transport)
         self._store = VariableStore(StoreBudget(options.limits.max_variable_bytes), memory)
         self._checkpoints = TaskCheckpoints(
-            self._store, self.name, options.checkpoint_root, self._runtime
+            self._store,
+            self.name,
+            options.checkpoint_root,
+            self._runtime,
+            # Clients' URLs are followed below the root only: nobody makes a server connect.
+            disk_of(options.checkpoint_root),
         )
         self._task = service_pb2.Task(name=self.name, incarnation=secrets.randbits(63) | 1)
         self.host = TaskHost(

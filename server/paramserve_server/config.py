@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import os
 import ssl
-import tempfile
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 
+from paramserve_core.checkpoint.any_disk import disk_of
+from paramserve_core.checkpoint.disk import write_new
 from paramserve_core.cluster import ENVIRONMENT_VARIABLE, ClusterSpec, task_from_env
+from paramserve_core.errors import OpError
 from paramserve_core.serving import ServingOptions
 from paramserve_core.task.limits import TaskLimits
 from paramserve_core.transport.credentials import TOKEN_VARIABLE, ClientCredentials
@@ -40,7 +43,7 @@ class ServerConfig:
     cluster: Sequence[str] = ()
     job: str | None = None
     task: int | None = None
-    checkpoint_root: Path | None = None
+    checkpoint_root: PurePath | None = None
     token_file: Path | None = None
     tls_cert: Path | None = None
     tls_key: Path | None = None
@@ -170,12 +173,16 @@ def _check_certificates(cert: Path, key: Path, client_ca: Path | None) -> None:
         raise ConfigError(f"--tls-client-ca: {client_ca} holds no certificate in PEM", 1) from None
 
 
-def _check_writable(root: Path) -> None:
+def _check_writable(root: PurePath) -> None:
     try:
-        root.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=root):
-            pass
+        if isinstance(root, Path):
+            root.mkdir(parents=True, exist_ok=True)
+        disk, probe = disk_of(root), root / f".paramserve-{uuid.uuid4().hex}"
+        write_new(disk, probe, b"-").close()
+        disk.remove(probe)
     except OSError as error:
         raise ConfigError(
             f"--checkpoint-root: {root} cannot be written: {error.strerror}", 1
         ) from None
+    except OpError as error:
+        raise ConfigError(f"--checkpoint-root: {error.message}", 1) from None

@@ -12,14 +12,14 @@ import logging
 import os
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from paramserve._saver.session_access import master_of
-from paramserve_core.checkpoint.disk import LocalDisk
+from paramserve_core.checkpoint.any_disk import AnyDisk
 from paramserve_core.checkpoint.finding import choose, read_index
 from paramserve_core.checkpoint.places import Places
 from paramserve_core.checkpoint.retention import read_state, replace_state
+from paramserve_core.checkpoint.urls import absolute, is_url, join
 from paramserve_core.errors import FailedPreconditionError, OpError
 from paramserve_protos.v1.checkpoint_service_pb2 import ReadStateRequest
 from paramserve_protos.v1.checkpoint_state_pb2 import CheckpointState
@@ -99,7 +99,7 @@ def update_checkpoint_state(
         all_model_checkpoint_timestamps,
         last_preserved_timestamp,
     )
-    replace_state(LocalDisk(), Path(save_dir).absolute(), latest_filename or "", state)
+    replace_state(AnyDisk(), absolute(save_dir), latest_filename or "", state)
 
 
 def get_checkpoint_state(
@@ -123,15 +123,15 @@ def get_checkpoint_state(
         return None
     if state is None or not state.model_checkpoint_path:
         return None
-    state.model_checkpoint_path = os.path.join(directory, state.model_checkpoint_path)
-    paths = [os.path.join(directory, path) for path in state.all_model_checkpoint_paths]
+    state.model_checkpoint_path = join(directory, state.model_checkpoint_path)
+    paths = [join(directory, path) for path in state.all_model_checkpoint_paths]
     state.all_model_checkpoint_paths[:] = paths
     return state
 
 
 def _read(directory: str, latest_filename: str, session: Any) -> CheckpointState | None:
     if session is None:
-        return read_state(LocalDisk(), Path(directory).absolute(), latest_filename)
+        return read_state(AnyDisk(), absolute(directory), latest_filename)
     request = ReadStateRequest(directory=directory, latest_filename=latest_filename)
     content = master_of(session).read_checkpoint_state(request).state
     return CheckpointState.FromString(content) if content else None
@@ -160,7 +160,7 @@ def latest_checkpoint(
 
 def checkpoint_exists(checkpoint_prefix: str) -> bool:
     """Whether there is a checkpoint of any format at a path on this machine."""
-    disk = LocalDisk()
+    disk = AnyDisk()
     try:
         place = Places(disk).checkpoint(os.fspath(checkpoint_prefix))
         return choose({"": read_index(disk, place)}, str(place)) is not None
@@ -183,17 +183,22 @@ def get_checkpoint_mtimes(checkpoint_prefixes: Sequence[str]) -> list[float]:
 
 def saved_time(path: str) -> float | None:
     """When the checkpoint at a path on this machine was saved; None if there is none."""
-    place = Places(LocalDisk()).checkpoint(os.fspath(path))
+    disk = AnyDisk()
+    place = Places(disk).checkpoint(os.fspath(path))
     for file in (place.index, place.bundle_index, place.table):
         try:
-            return file.stat().st_mtime
-        except OSError:
+            return disk.modified_at(file)
+        except (OSError, OpError):
             continue
     return None
 
 
 def _relative(path: str, directory: str) -> str:
-    if os.path.isabs(path) != os.path.isabs(directory):
+    if _kind(path) != _kind(directory):
         return path
     relative = os.path.relpath(path, directory)
     return path if relative.startswith("..") and os.path.isabs(path) else relative
+
+
+def _kind(path: str) -> tuple[bool, bool]:
+    return os.path.isabs(path), is_url(path)

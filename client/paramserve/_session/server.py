@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from paramserve._session.options import checked_config
+from paramserve_core.checkpoint.urls import location
 from paramserve_core.cluster import ClusterSpec, task_from_env
 from paramserve_core.transport.credentials import ClientCredentials
 from paramserve_protos.v1.cluster_pb2 import ClusterDef
@@ -40,8 +41,8 @@ class Server:
         protocol: "grpc".
         config: kept in `server_def`; what a session may do is said to the session.
         start: begin to serve at once.
-        checkpoint_root: the folder that clients' paths are confined to; None is the whole disk,
-            which only a server on loopback may be given.
+        checkpoint_root: the folder, or URL such as "s3://bucket/runs", that clients' paths are
+            confined to; None is the whole disk, which only a server on loopback may be given.
         insecure: serve whoever reaches the address.
 
     Raises:
@@ -81,7 +82,7 @@ class Server:
                 job=job,
                 index=index,
                 cluster=cluster,
-                checkpoint_root=None if checkpoint_root is None else Path(checkpoint_root),
+                checkpoint_root=None if checkpoint_root is None else location(checkpoint_root),
                 tls=_tls(credentials),
                 credentials=credentials,
             )

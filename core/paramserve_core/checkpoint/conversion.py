@@ -10,18 +10,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from pathlib import PurePath
 from typing import Any, Final
 
 from google.protobuf.message import Message
 from numpy.typing import NDArray
 
 from paramserve_core.checkpoint import coordinator
-from paramserve_core.checkpoint.disk import Disk, LocalDisk, op_error, read_whole
+from paramserve_core.checkpoint.any_disk import AnyDisk
+from paramserve_core.checkpoint.disk import Disk, op_error, read_whole
 from paramserve_core.checkpoint.index import Layout
 from paramserve_core.checkpoint.listing import step_in_name
 from paramserve_core.checkpoint.reader import CheckpointReader
 from paramserve_core.checkpoint.task_side import TaskCheckpoints
+from paramserve_core.checkpoint.urls import absolute
 from paramserve_core.errors import (
     AlreadyExistsError,
     DataLossError,
@@ -79,8 +81,8 @@ def convert(
         InvalidArgumentError: both are the same path.
         DataLossError: a file is damaged.
     """
-    disk = disk or LocalDisk()
-    source, destination = Path(source).absolute(), Path(destination).absolute()
+    disk = disk or AnyDisk()
+    source, destination = absolute(source), absolute(destination)
     if source == destination:
         raise InvalidArgumentError(None, None, f"{source}: a checkpoint cannot replace itself")
     reader = CheckpointReader(source, disk)
@@ -111,7 +113,7 @@ def convert(
     return saved.bytes
 
 
-def _exists(path: Path, disk: Disk) -> bool:
+def _exists(path: PurePath, disk: Disk) -> bool:
     try:
         CheckpointReader(path, disk)
     except NotFoundError:
@@ -121,7 +123,7 @@ def _exists(path: Path, disk: Disk) -> bool:
     return True
 
 
-def _graph(reader: CheckpointReader, source: Path, disk: Disk) -> bytes:
+def _graph(reader: CheckpointReader, source: PurePath, disk: Disk) -> bytes:
     """The graph beside a checkpoint; empty if there is none."""
     name = reader.index.meta_graph or f"{source.name}.meta"
     try:

@@ -1,8 +1,8 @@
 """The file system, as checkpoints use it.
 
-`LocalDisk` is the real one. The tests have others, which lose what was not synced when they
-crash, or fail at a chosen operation; so nothing in this package touches a file except through a
-`Disk`.
+`LocalDisk` is this machine's. `object_store` has one for object stores, and the tests have others,
+which lose what was not synced when they crash, or fail at a chosen operation; so nothing in this
+package touches a file except through a `Disk`.
 
 What a crash leaves follows POSIX: written bytes are durable after `sync` of the file, a name
 after `sync_directory`, and a rename is all or nothing.
@@ -21,9 +21,10 @@ import errno
 import fcntl
 import os
 import stat
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Protocol
 
+from paramserve_core.checkpoint.urls import UrlPath
 from paramserve_core.errors import (
     AlreadyExistsError,
     DataLossError,
@@ -67,7 +68,7 @@ class DiskFile(Protocol):
     """An open file."""
 
     @property
-    def path(self) -> Path:
+    def path(self) -> PurePath:
         """Where the file was when it was opened."""
 
     @property
@@ -94,48 +95,58 @@ class DiskFile(Protocol):
 class Disk(Protocol):
     """A file system."""
 
-    def resolve(self, path: Path) -> Path:
+    def is_object_store(self, path: PurePath) -> bool:
+        """Whether names there are keys of objects.
+
+        Then no directory has to be made, and a file is there only once it is synced, whole: so it
+        is written under its final name, as a rename would be a copy.
+        """
+
+    def resolve(self, path: PurePath) -> PurePath:
         """The absolute path without symbolic links; what does not exist is kept as it is."""
 
-    def is_directory(self, path: Path) -> bool:
+    def is_directory(self, path: PurePath) -> bool:
         """Whether there is a directory at `path`."""
 
-    def names(self, directory: Path) -> list[str]:
+    def names(self, directory: PurePath) -> list[str]:
         """Names of the regular files in a directory, sorted."""
 
-    def create(self, path: Path, size: int) -> DiskFile:
+    def create(self, path: PurePath, size: int) -> DiskFile:
         """A new file of `size` bytes, locked until it is closed.
 
         Raises:
             OSError: it exists, or there is no space for it.
         """
 
-    def open(self, path: Path) -> DiskFile:
+    def open(self, path: PurePath) -> DiskFile:
         """A regular file for reading; a symbolic link is not followed."""
 
-    def is_in_use(self, path: Path) -> bool:
+    def is_in_use(self, path: PurePath) -> bool:
         """Whether somebody holds the file that was made by `create`."""
 
-    def rename(self, old: Path, new: Path) -> None:
+    def modified_at(self, path: PurePath) -> float:
+        """When a file was written last, in seconds since 1970."""
+
+    def rename(self, old: PurePath, new: PurePath) -> None:
         """Gives a file another name, in the same directory; replaces what had it."""
 
-    def remove(self, path: Path) -> bool:
+    def remove(self, path: PurePath) -> bool:
         """Deletes a file; answers whether it was there."""
 
-    def sync_directory(self, directory: Path) -> None:
+    def sync_directory(self, directory: PurePath) -> None:
         """Blocks until the names in a directory are durable."""
 
-    def make_directory(self, path: Path) -> None:
+    def make_directory(self, path: PurePath) -> None:
         """Makes a directory, if there is none, in one that exists."""
 
-    def remove_directory(self, path: Path) -> None:
+    def remove_directory(self, path: PurePath) -> None:
         """Deletes a directory, if it is empty."""
 
 
 class _LocalFile:
     """A file descriptor."""
 
-    def __init__(self, path: Path, descriptor: int) -> None:
+    def __init__(self, path: PurePath, descriptor: int) -> None:
         self.path = path
         self._descriptor = descriptor
 
@@ -157,12 +168,7 @@ class _LocalFile:
             with _named(self.path):
                 count = os.preadv(self._descriptor, [rest], offset)
             if not count:
-                raise DataLossError(
-                    None,
-                    None,
-                    f"{self.path}: the file ends at byte {offset}, {len(rest)} bytes before what "
-                    "its index says: it was cut off; restore another checkpoint",
-                )
+                raise cut_off(self.path, offset, len(rest))
             rest = rest[count:]
             offset += count
 
@@ -182,20 +188,35 @@ class _LocalFile:
 class LocalDisk:
     """The file system of this machine."""
 
-    def resolve(self, path: Path) -> Path:
-        """See `Disk.resolve`."""
+    def is_object_store(self, path: PurePath) -> bool:
+        """See `Disk.is_object_store`."""
+        return False
+
+    def resolve(self, path: PurePath) -> PurePath:
+        """See `Disk.resolve`.
+
+        Raises:
+            PermissionDeniedError: it is a URL.
+        """
+        if isinstance(path, UrlPath):
+            raise PermissionDeniedError(
+                None,
+                None,
+                f"{path} is not on this server's disk, where it keeps checkpoints; start it with "
+                "a URL as --checkpoint-root",
+            )
         return Path(os.path.realpath(path))
 
-    def is_directory(self, path: Path) -> bool:
+    def is_directory(self, path: PurePath) -> bool:
         """See `Disk.is_directory`."""
-        return path.is_dir()
+        return os.path.isdir(path)
 
-    def names(self, directory: Path) -> list[str]:
+    def names(self, directory: PurePath) -> list[str]:
         """See `Disk.names`."""
         with os.scandir(directory) as entries:
             return sorted(e.name for e in entries if e.is_file(follow_symlinks=False))
 
-    def create(self, path: Path, size: int) -> DiskFile:
+    def create(self, path: PurePath, size: int) -> DiskFile:
         """See `Disk.create`."""
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         file = _LocalFile(path, os.open(path, flags, 0o666))
@@ -210,7 +231,7 @@ class LocalDisk:
             raise
         return file
 
-    def open(self, path: Path) -> DiskFile:
+    def open(self, path: PurePath) -> DiskFile:
         """See `Disk.open`."""
         # Without O_NONBLOCK a named pipe would wait for a writer.
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
@@ -220,7 +241,7 @@ class LocalDisk:
             raise FailedPreconditionError(None, None, f"{path}: it is no regular file")
         return file
 
-    def is_in_use(self, path: Path) -> bool:
+    def is_in_use(self, path: PurePath) -> bool:
         """See `Disk.is_in_use`."""
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -234,11 +255,15 @@ class LocalDisk:
             os.close(descriptor)
         return False
 
-    def rename(self, old: Path, new: Path) -> None:
+    def modified_at(self, path: PurePath) -> float:
+        """See `Disk.modified_at`."""
+        return os.stat(path).st_mtime
+
+    def rename(self, old: PurePath, new: PurePath) -> None:
         """See `Disk.rename`."""
         os.rename(old, new)
 
-    def remove(self, path: Path) -> bool:
+    def remove(self, path: PurePath) -> bool:
         """See `Disk.remove`."""
         try:
             os.unlink(path)
@@ -246,7 +271,7 @@ class LocalDisk:
             return False
         return True
 
-    def sync_directory(self, directory: Path) -> None:
+    def sync_directory(self, directory: PurePath) -> None:
         """See `Disk.sync_directory`."""
         descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -255,25 +280,36 @@ class LocalDisk:
         finally:
             os.close(descriptor)
 
-    def make_directory(self, path: Path) -> None:
+    def make_directory(self, path: PurePath) -> None:
         """See `Disk.make_directory`."""
-        path.mkdir(exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(path)
 
-    def remove_directory(self, path: Path) -> None:
+    def remove_directory(self, path: PurePath) -> None:
         """See `Disk.remove_directory`."""
         with contextlib.suppress(OSError):
-            path.rmdir()
+            os.rmdir(path)
 
 
 class _named(contextlib.AbstractContextManager[None]):  # noqa: N801 # reads as a verb
     """Says which file an OSError is about, where the call knew only a descriptor."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: PurePath) -> None:
         self._path = path
 
     def __exit__(self, kind: object, error: object, traceback: object) -> None:
         if isinstance(error, OSError) and error.filename is None:
             error.filename = str(self._path)
+
+
+def cut_off(path: PurePath, end: int, missing: int) -> OpError:
+    """The error of a file that ends too early."""
+    return DataLossError(
+        None,
+        None,
+        f"{path}: the file ends at byte {end}, {missing} bytes before what its index says: it was "
+        "cut off; restore another checkpoint",
+    )
 
 
 def _allocate(descriptor: int, size: int) -> None:
@@ -286,7 +322,7 @@ def _allocate(descriptor: int, size: int) -> None:
         os.ftruncate(descriptor, size)
 
 
-def read_whole(disk: Disk, path: Path, max_bytes: int) -> bytes:
+def read_whole(disk: Disk, path: PurePath, max_bytes: int) -> bytes:
     """The content of a file.
 
     Raises:
@@ -307,7 +343,7 @@ def read_whole(disk: Disk, path: Path, max_bytes: int) -> bytes:
         file.close()
 
 
-def write_new(disk: Disk, path: Path, content: bytes) -> DiskFile:
+def write_new(disk: Disk, path: PurePath, content: bytes) -> DiskFile:
     """Writes a new file and makes its bytes durable; the caller closes it."""
     file = disk.create(path, len(content))
     try:

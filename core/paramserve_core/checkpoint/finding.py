@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import PurePath
 from typing import Final
 
 from google.protobuf.message import DecodeError
@@ -72,7 +72,7 @@ def read_index(disk: Disk, place: CheckpointPlace) -> messages.ReadIndexResponse
     return response
 
 
-def _read_index(disk: Disk, path: Path) -> bytes:
+def _read_index(disk: Disk, path: PurePath) -> bytes:
     content = read_whole(disk, path, MAX_INDEX_BYTES)
     if not content:  # Or it would read as "none".
         raise DataLossError(None, None, f"{path}: the index is empty; restore another checkpoint")

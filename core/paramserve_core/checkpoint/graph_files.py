@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import PurePath
 from typing import Any
 
 from numpy.typing import NDArray
@@ -124,7 +124,7 @@ class GraphFiles:
         sources = [self._places.checkpoint(prefix) for prefix in prefixes]
         try:
             indexes = [self._read_part(source) for source in sources]
-            moves: dict[Path, Path] = {}
+            moves: dict[PurePath, PurePath] = {}
             count = sum(len(index.files) for index in indexes)
             tensors: dict[str, StoredTensor] = {}
             for source, index in zip(sources, indexes, strict=True):
@@ -166,7 +166,7 @@ class GraphFiles:
         self._disk.sync_directory(place.directory)
 
 
-def _add(tensors: dict[str, StoredTensor], index: Index, names: Mapping[str, Path]) -> None:
+def _add(tensors: dict[str, StoredTensor], index: Index, names: Mapping[str, PurePath]) -> None:
     for key, tensor in index.tensors.items():
         parts = tuple(_moved(part, names[part.file].name) for part in tensor.parts)
         earlier = tensors.get(key)

@@ -9,10 +9,11 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import PurePath
 from typing import Final
 
-from paramserve_core.checkpoint.disk import Disk, LocalDisk, op_error
+from paramserve_core.checkpoint.any_disk import AnyDisk
+from paramserve_core.checkpoint.disk import Disk, op_error
 from paramserve_core.checkpoint.index import Layout
 from paramserve_core.checkpoint.places import (
     BUNDLE_INDEX_SUFFIX,
@@ -23,6 +24,7 @@ from paramserve_core.checkpoint.reader import CheckpointReader
 from paramserve_core.checkpoint.retention import read_state
 from paramserve_core.checkpoint.tf_bundle import has_bundle
 from paramserve_core.checkpoint.tf_v1 import is_table
+from paramserve_core.checkpoint.urls import absolute, join
 from paramserve_core.errors import OpError
 
 _STEP: Final = re.compile(r"-(\d+)$")
@@ -61,8 +63,8 @@ def list_checkpoints(directory: str | os.PathLike[str], disk: Disk | None = None
         NotFoundError: there is no such directory.
         FailedPreconditionError: the state file is something else.
     """
-    disk = disk or LocalDisk()
-    folder = Path(directory).absolute()
+    disk = disk or AnyDisk()
+    folder = absolute(directory)
     try:
         state = read_state(disk, folder)
         names = list(_names(disk, folder))
@@ -73,7 +75,7 @@ def list_checkpoints(directory: str | os.PathLike[str], disk: Disk | None = None
     ordered = dict.fromkeys([name for name in kept if name in set(names)])
     ordered.update(dict.fromkeys(sorted(names, key=_by_step)))
     return [
-        _listed(disk, os.path.join(directory, name), name == newest, name in kept)
+        _listed(disk, join(os.fspath(directory), name), name == newest, name in kept)
         for name in ordered
     ]
 
@@ -84,7 +86,7 @@ def step_in_name(name: str) -> int | None:
     return None if match is None else int(match[1])
 
 
-def _names(disk: Disk, folder: Path) -> Iterator[str]:
+def _names(disk: Disk, folder: PurePath) -> Iterator[str]:
     """Names of what look like checkpoints."""
     files = disk.names(folder)
     for file in files:

@@ -1,8 +1,8 @@
 """Where the files of a checkpoint are, and which paths a client may name.
 
 A checkpoint's path is a directory and a name; the names of its files follow from that name. A
-client of a server with a root names paths below the root, relative to it or absolute. Symbolic
-links are resolved before a path is judged, so neither `..` nor a link leads out.
+client of a server with a root names paths below the root, relative to it or absolute; both may be
+URLs. Symbolic links are resolved before a path is judged, so neither `..` nor a link leads out.
 
 Thread rule: immutable.
 """
@@ -12,10 +12,11 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Final
 
 from paramserve_core.checkpoint.disk import Disk
+from paramserve_core.checkpoint.urls import UrlPath, location, split
 from paramserve_core.errors import InvalidArgumentError, PermissionDeniedError
 
 INDEX_SUFFIX: Final = ".safetensors.index.json"
@@ -83,36 +84,36 @@ class SavedFile:
 class CheckpointPlace:
     """A checkpoint's directory, resolved, and its name in it."""
 
-    directory: Path
+    directory: PurePath
     name: str
 
     def __str__(self) -> str:
         return str(self.directory / self.name)
 
     @property
-    def index(self) -> Path:
+    def index(self) -> PurePath:
         """The index of the own format."""
         return self.directory / (self.name + INDEX_SUFFIX)
 
     @property
-    def bundle_index(self) -> Path:
+    def bundle_index(self) -> PurePath:
         """The index of TensorFlow's V2 format."""
         return self.directory / (self.name + BUNDLE_INDEX_SUFFIX)
 
     @property
-    def table(self) -> Path:
+    def table(self) -> PurePath:
         """The file of TensorFlow's V1 format, where it is one file."""
         return self.directory / self.name
 
-    def bundle_data(self, shard: int, count: int) -> Path:
+    def bundle_data(self, shard: int, count: int) -> PurePath:
         """A data file of TensorFlow's V2 format."""
         return self.directory / f"{self.name}.data-{shard:05}-of-{count:05}"
 
-    def of_save(self, save_id: str, shard: int, count: int, kind: str) -> Path:
+    def of_save(self, save_id: str, shard: int, count: int, kind: str) -> PurePath:
         """A file that one task writes in one save; see `SavedFile` for the way back."""
         return self.directory / f"{self.name}.{save_id}-{shard:05}-of-{count:05}.{kind}"
 
-    def meta_graph(self, path: str) -> Path:
+    def meta_graph(self, path: str) -> PurePath:
         """The file of the graph that a client names: the checkpoint's name and a short suffix.
 
         Raises:
@@ -153,7 +154,7 @@ class Places:
         root: where all paths must be, or None for the whole disk.
     """
 
-    def __init__(self, disk: Disk, root: Path | None = None) -> None:
+    def __init__(self, disk: Disk, root: PurePath | None = None) -> None:
         self._disk = disk
         self._root = None if root is None else disk.resolve(root)
 
@@ -168,11 +169,11 @@ class Places:
             PermissionDeniedError: it is outside the root.
         """
         _check_path(path)
-        head, tail = os.path.split(path)
+        head, tail = split(path)
         name = file_name(_ALL_SHARDS.sub("", tail), "name of a checkpoint")
         return CheckpointPlace(self._confined(head, path), name)
 
-    def directory(self, path: str) -> Path:
+    def directory(self, path: str) -> PurePath:
         """A directory that a client names; the root, or the current one, if it is empty.
 
         Raises:
@@ -183,9 +184,11 @@ class Places:
             _check_path(path)
         return self._confined(path, path)
 
-    def _confined(self, directory: str, path: str) -> Path:
-        base = Path.cwd() if self._root is None else self._root
-        resolved = self._disk.resolve(base / directory)
+    def _confined(self, directory: str, path: str) -> PurePath:
+        where = location(directory)
+        if not isinstance(where, UrlPath):
+            where = (Path.cwd() if self._root is None else self._root) / where
+        resolved = self._disk.resolve(where)
         if self._root is not None and not resolved.is_relative_to(self._root):
             raise PermissionDeniedError(
                 None,

@@ -7,18 +7,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, Final
 
 from numpy.typing import NDArray
 
-from paramserve_core.checkpoint.disk import Disk, LocalDisk, op_error
+from paramserve_core.checkpoint.any_disk import AnyDisk
+from paramserve_core.checkpoint.disk import Disk, op_error
 from paramserve_core.checkpoint.finding import choose, not_found, read_index
 from paramserve_core.checkpoint.index import Index
 from paramserve_core.checkpoint.local import check_file, read_values
 from paramserve_core.checkpoint.places import Places
 from paramserve_core.checkpoint.retention import read_state
 from paramserve_core.checkpoint.slices import Box
+from paramserve_core.checkpoint.urls import absolute, join
 from paramserve_core.checkpoint.variables import missing_key
 from paramserve_core.dtypes import DType
 from paramserve_core.errors import NotFoundError, OpError
@@ -41,7 +42,7 @@ class CheckpointReader:
 
     def __init__(self, path: str | os.PathLike[str], disk: Disk | None = None) -> None:
         self._path = os.fspath(path)
-        self._disk = disk or LocalDisk()
+        self._disk = disk or AnyDisk()
         self._place = Places(self._disk).checkpoint(self._path)
         try:
             answer = read_index(self._disk, self._place)
@@ -128,8 +129,8 @@ def open_checkpoint(path: str | os.PathLike[str], disk: Disk | None = None) -> C
         NotFoundError: there is no checkpoint.
         DataLossError: its index is damaged.
     """
-    disk = disk or LocalDisk()
-    directory = Path(path).absolute()
+    disk = disk or AnyDisk()
+    directory = absolute(path)
     if not disk.is_directory(directory):
         return CheckpointReader(path, disk)
     try:
@@ -142,7 +143,7 @@ def open_checkpoint(path: str | os.PathLike[str], disk: Disk | None = None) -> C
             None,
             f"{os.fspath(path)}: the directory has no state file that names a checkpoint",
         )
-    return CheckpointReader(os.path.join(path, state.model_checkpoint_path), disk)
+    return CheckpointReader(join(os.fspath(path), state.model_checkpoint_path), disk)
 
 
 def list_variables(ckpt_dir_or_file: str | os.PathLike[str]) -> list[tuple[str, list[int]]]:

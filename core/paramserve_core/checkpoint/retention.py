@@ -12,9 +12,10 @@ of one of them.
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 from collections import Counter
-from pathlib import Path
+from pathlib import PurePath
 from typing import Final
 
 from google.protobuf import text_format
@@ -39,7 +40,9 @@ DEFAULT_STATE_FILE: Final = "checkpoint"
 _MAX_STATE_BYTES: Final = 64 << 20
 
 
-def read_state(disk: Disk, directory: Path, latest_filename: str = "") -> CheckpointState | None:
+def read_state(
+    disk: Disk, directory: PurePath, latest_filename: str = ""
+) -> CheckpointState | None:
     """What a directory's state file says; None if there is none.
 
     Raises:
@@ -68,7 +71,7 @@ def write_state(
     places: Places,
     place: CheckpointPlace,
     update: messages.StateUpdate,
-    temporary: Path,
+    temporary: PurePath,
 ) -> None:
     """Makes the state file of a checkpoint's directory name it as the newest.
 
@@ -113,7 +116,7 @@ def write_state(
 
 
 def replace_state(
-    disk: Disk, directory: Path, latest_filename: str, state: CheckpointState
+    disk: Disk, directory: PurePath, latest_filename: str, state: CheckpointState
 ) -> None:
     """Replaces the state file of a directory with what the caller made.
 
@@ -126,12 +129,12 @@ def replace_state(
     _write(disk, path, state, directory / f"{path.name}.{uuid.uuid4().hex}{TEMPORARY}")
 
 
-def _write(disk: Disk, path: Path, state: CheckpointState, temporary: Path) -> None:
+def _write(disk: Disk, path: PurePath, state: CheckpointState, temporary: PurePath) -> None:
     content = text_format.MessageToString(state, as_utf8=True).encode()
     replace_file(disk, path, content, temporary)
 
 
-def replace_file(disk: Disk, path: Path, content: bytes, temporary: Path) -> None:
+def replace_file(disk: Disk, path: PurePath, content: bytes, temporary: PurePath) -> None:
     """Replaces a file as a whole, durably."""
     disk.remove(temporary)
     write_new(disk, temporary, content).close()
@@ -144,7 +147,8 @@ def delete_checkpoint(disk: Disk, place: CheckpointPlace) -> None:
 
     Files that another save to the same path is writing now are left to it.
     """
-    meta_graph = _meta_graph(disk, place)
+    committed = _committed_quietly(disk, place)
+    meta_graph = _meta_graph(place, committed)
     names = _names(disk, place.directory)
     is_bundle = has_bundle(disk, place, names)
     if disk.remove(place.index) | (is_bundle and disk.remove(place.bundle_index)):
@@ -153,7 +157,8 @@ def delete_checkpoint(disk: Disk, place: CheckpointPlace) -> None:
         path = place.directory / name
         saved = SavedFile.parse(name)
         if saved is not None:
-            is_of_it = saved.name == place.name and not disk.is_in_use(path)
+            is_whole = committed is not None and saved.save_id == committed.save_id
+            is_of_it = saved.name == place.name and (is_whole or not disk.is_in_use(path))
         else:
             is_of_it = place.is_shard(name) and (place.is_bundle_data(name) or is_table(disk, path))
         if is_of_it:
@@ -199,7 +204,7 @@ def delete_save(disk: Disk, place: CheckpointPlace, save_id: str) -> None:
             disk.remove(path)
 
 
-def unfinished_saves(disk: Disk, directory: Path) -> list[SavedFile]:
+def unfinished_saves(disk: Disk, directory: PurePath) -> list[SavedFile]:
     """The saves with files in a directory that no index there names and nobody writes now.
 
     A checkpoint whose files are all of one save is not looked into, so that this takes no time in
@@ -224,7 +229,7 @@ def unfinished_saves(disk: Disk, directory: Path) -> list[SavedFile]:
     return found
 
 
-def settle_committed(disk: Disk, directory: Path) -> None:
+def settle_committed(disk: Disk, directory: PurePath) -> None:
     """Ends what committed saves were interrupted in: a graph gets its name, the rest is deleted."""
     for name in _names(disk, directory):
         saved = SavedFile.parse(name)
@@ -258,7 +263,7 @@ def committed_save(disk: Disk, place: CheckpointPlace) -> IndexHead | None:
         raise DataLossError(None, None, f"{place.index}: {error}") from None
 
 
-def _is_leftover(disk: Disk, directory: Path, saved: SavedFile) -> bool:
+def _is_leftover(disk: Disk, directory: PurePath, saved: SavedFile) -> bool:
     try:
         head = committed_save(disk, CheckpointPlace(directory, saved.name))
     except DataLossError:
@@ -266,18 +271,22 @@ def _is_leftover(disk: Disk, directory: Path, saved: SavedFile) -> bool:
     return head is None or head.save_id != saved.save_id
 
 
-def _meta_graph(disk: Disk, place: CheckpointPlace) -> str:
-    """The name of the file with a checkpoint's graph."""
+def _committed_quietly(disk: Disk, place: CheckpointPlace) -> IndexHead | None:
     try:
-        head = committed_save(disk, place)
-        if head is not None and head.meta_graph:
+        return committed_save(disk, place)
+    except DataLossError:
+        return None
+
+
+def _meta_graph(place: CheckpointPlace, head: IndexHead | None) -> str:
+    """The name of the file with a checkpoint's graph."""
+    if head is not None and head.meta_graph:
+        with contextlib.suppress(InvalidArgumentError):
             return place.meta_graph(head.meta_graph).name
-    except (DataLossError, InvalidArgumentError):
-        pass
     return place.name + ".meta"
 
 
-def _names(disk: Disk, directory: Path) -> list[str]:
+def _names(disk: Disk, directory: PurePath) -> list[str]:
     try:
         return disk.names(directory)
     except (FileNotFoundError, NotADirectoryError):
@@ -288,7 +297,7 @@ def _is_temporary(name: str) -> bool:
     return name.endswith(TEMPORARY)
 
 
-def _relative(places: Places, path: str, directory: Path) -> str:
+def _relative(places: Places, path: str, directory: PurePath) -> str:
     """A path as the state file in `directory` names it."""
     place = places.checkpoint(path)
     if place.directory.is_relative_to(directory):

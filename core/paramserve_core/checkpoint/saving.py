@@ -18,7 +18,7 @@ from __future__ import annotations
 import enum
 import threading
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import PurePath
 from typing import Final
 
 from google.protobuf.message import DecodeError
@@ -88,14 +88,14 @@ class _Save:
         self.is_given_up = False
         self.is_busy = False
         self._open: list[DiskFile] = []
-        self.renames: list[tuple[Path, Path]] = []
+        self.renames: list[tuple[PurePath, PurePath]] = []
 
     def check(self) -> None:
         """Raises CancelledError once the save was given up."""
         if self.is_given_up:
             raise CancelledError(None, None, f"the save to {self.place} was given up")
 
-    def path(self, kind: str) -> Path:
+    def path(self, kind: str) -> PurePath:
         """A file of this save on this task."""
         return self.place.of_save(self.save_id, self.shard, self.shard_count, kind)
 
@@ -149,7 +149,8 @@ class Saves:
         """
         save_id = check_save_id(request.save_id)
         place = self._places.checkpoint(request.path)
-        if not self._disk.is_directory(place.directory):
+        disk, directory = self._disk, place.directory
+        if not disk.is_object_store(directory) and not disk.is_directory(directory):
             raise NotFoundError(
                 None,
                 None,
@@ -219,7 +220,9 @@ class Saves:
         save.state = _State.WRITTEN
 
     def _write_safetensors(self, save: _Save) -> WrittenFile:
-        final, temporary = save.path("safetensors"), save.path("safetensors.tmp")
+        final = save.path("safetensors")
+        is_object = self._disk.is_object_store(final)
+        temporary = final if is_object else save.path("safetensors.tmp")
         written = write_safetensors(
             self._disk, self._runtime, temporary, final.name, save.tensors, save.check
         )

@@ -15,7 +15,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import PurePath
 from typing import Any
 
 from numpy.typing import NDArray
@@ -64,7 +64,7 @@ class WrittenFile:
 def write_safetensors(
     disk: Disk,
     runtime: Runtime,
-    path: Path,
+    path: PurePath,
     name: str,
     tensors: Sequence[TakenTensor],
     check: Callable[[], None],

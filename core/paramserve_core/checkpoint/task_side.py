@@ -13,13 +13,14 @@ Thread rule: every method may be called from any thread.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import PurePath
 from typing import Any
 
 from google.protobuf.message import Message
 from numpy.typing import NDArray
 
-from paramserve_core.checkpoint.disk import Disk, LocalDisk, op_error
+from paramserve_core.checkpoint.any_disk import AnyDisk
+from paramserve_core.checkpoint.disk import Disk, op_error
 from paramserve_core.checkpoint.finding import read_index
 from paramserve_core.checkpoint.graph_files import GraphFiles
 from paramserve_core.checkpoint.places import Places
@@ -43,19 +44,19 @@ class TaskCheckpoints:
         task: its name, for errors.
         root: the directory that clients' paths are confined to; None: the whole disk.
         runtime: where threads come from.
-        disk: the file system.
+        disk: the file system; None: whatever the paths name, be they URLs.
     """
 
     def __init__(
         self,
         store: VariableStore,
         task: str,
-        root: Path | None,
+        root: PurePath | None,
         runtime: Runtime,
         disk: Disk | None = None,
     ) -> None:
         self._task = task
-        self._disk = disk or LocalDisk()
+        self._disk = disk or AnyDisk()
         self._places = Places(self._disk, root)
         self._saves = Saves(self._disk, self._places, store, runtime)
         self._files = GraphFiles(self._disk, self._places, runtime)

@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Callable, Collection, Mapping, Sequence
-from pathlib import Path
+from pathlib import PurePath
 from typing import Any, Final
 
 import numpy as np
@@ -149,7 +149,7 @@ def encode_bundle_index(index: Index) -> bytes:
 def write_bundle_data(
     disk: Disk,
     runtime: Runtime,
-    path: Path,
+    path: PurePath,
     name: str,
     tensors: Sequence[TakenTensor],
     check: Callable[[], None],

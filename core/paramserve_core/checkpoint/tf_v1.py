@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable
-from pathlib import Path
+from pathlib import PurePath
 from typing import Any, Final
 
 from google.protobuf.message import DecodeError
@@ -41,7 +41,7 @@ _MAX_TABLE_FILES: Final = 99_999
 _MOST_PER_BYTE: Final = 16
 
 
-def is_table(disk: Disk, path: Path) -> bool:
+def is_table(disk: Disk, path: PurePath) -> bool:
     """Whether a file is there and ends like a table."""
     try:
         file = disk.open(path)

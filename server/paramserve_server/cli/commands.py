@@ -12,11 +12,12 @@ import os
 import sys
 from collections.abc import Callable
 from enum import StrEnum
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Annotated, NoReturn
 
 import typer
 
+from paramserve_core.checkpoint.urls import location
 from paramserve_server.cli.checkpoint import checkpoint_app
 from paramserve_server.cli.outcome import FAILED, UNREACHABLE, WRONG_USE
 
@@ -69,8 +70,12 @@ def serve(
         int | None, typer.Option(min=0, help="This task's number; 0 by default.")
     ] = None,
     checkpoint_root: Annotated[
-        Path | None,
-        typer.Option(help="The folder for checkpoints; by default the whole disk, on loopback."),
+        PurePath | None,
+        typer.Option(
+            parser=location,
+            metavar="PATH",
+            help="The folder or URL for checkpoints; by default the whole disk, on loopback.",
+        ),
     ] = None,
     token_file: Annotated[
         Path | None,
