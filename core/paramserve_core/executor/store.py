@@ -291,8 +291,10 @@ class Update:
         self.output = refs[0]
 
     def __enter__(self) -> tuple[Array, ...]:
-        variables = {ref.variable._serial: ref.variable for ref in self._refs}
-        self._locked = [variables[serial] for serial in sorted(variables)]
+        if len(self._refs) == 1:
+            self._locked = (self._refs[0].variable,)
+        else:
+            self._locked = _in_order(ref.variable for ref in self._refs)
         for variable in self._locked:
             variable._lock.acquire()
         try:

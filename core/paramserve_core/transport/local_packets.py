@@ -33,6 +33,9 @@ MAX_PACKET_BYTES: Final = MAX_ENVELOPE_BYTES + (16 << 20)
 _HEADER: Final = struct.Struct("<IQ")
 _BUFFER_BYTES: Final = 64 << 10
 _DESCRIPTOR_BYTES: Final = flat.array("i").itemsize
+# Plain integers: the members of an enumeration cost a microsecond each time.
+_CLOSE_ON_EXEC: Final = int(socket.MSG_CMSG_CLOEXEC)
+_CUT: Final = int(socket.MSG_CTRUNC)
 _ANCILLARY_BYTES: Final = socket.CMSG_SPACE(MAX_DESCRIPTORS * _DESCRIPTOR_BYTES)
 
 
@@ -168,13 +171,13 @@ class PacketReader:
     def _fetch(self) -> bool:
         """Fills the empty buffer; answers False at the end of the stream."""
         count, ancillary, flags, _ = self._socket.recvmsg_into(
-            [self._buffer], _ANCILLARY_BYTES, socket.MSG_CMSG_CLOEXEC
+            [self._buffer], _ANCILLARY_BYTES, _CLOSE_ON_EXEC
         )
         for level, kind, data in ancillary:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                 whole = len(data) // _DESCRIPTOR_BYTES * _DESCRIPTOR_BYTES
                 self._descriptors.extend(flat.array("i", data[:whole]))
-        if flags & socket.MSG_CTRUNC or len(self._descriptors) > 2 * MAX_DESCRIPTORS:
+        if flags & _CUT or len(self._descriptors) > 2 * MAX_DESCRIPTORS:
             raise malformed("more descriptors than one may send or this process may have")
         self._begin, self._end = 0, count
         return count > 0
