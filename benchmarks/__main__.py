@@ -1,193 +1,175 @@
-"""Measures paramserve beside what a user would pick instead, and writes `docs/performance.md`.
+"""Measures paramserve beside what a user would pick instead.
 
-    python -m benchmarks              all peers that are installed
-    python -m benchmarks --check      one short round, nothing written: do the programs work?
+    python -m benchmarks                        everything; writes docs/performance.*
+    python -m benchmarks --quick                tiny sizes, one round: do the programs work?
+    python -m benchmarks --only 'push-*'        some workloads; names are printed by --list
+    python -m benchmarks --peers shm,torch      some peers
 
-All peers are started first and then take turns, round after round, so that a machine that slows
-down slows everybody. The figure of a round is its median; a row shows the median of the rounds,
-and how far they spread. What a run did is checked: every push must have been applied.
+What a run did is checked: every push must have been applied, once. Ctrl-C ends all processes that
+it started. Ratios within one run mean something; the same machine may be twice as fast an hour
+later.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
-import importlib.util
-import json
+import contextlib
 import os
-import platform
-import statistics
-import subprocess
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import time
+from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Final
 
-from benchmarks.workloads import WORKLOADS
+from benchmarks import processes, report
+from benchmarks.clusters import ROOT, Cluster, PeerError
+from benchmarks.footprint import import_times, start_times
+from benchmarks.measuring import measure
+from benchmarks.peers import PEERS
+from benchmarks.plot import draw
+from benchmarks.workloads import Workload, curves, rows
 
-ROOT: Final = Path(__file__).resolve().parents[1]
-PAGE: Final = ROOT / "docs" / "performance.md"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Peer:
-    """One column of the table.
-
-    Attributes:
-        title: its head.
-        package: what must be installed.
-        program: the module in `benchmarks.peers`.
-        environment: variables that choose how the program works.
-    """
-
-    title: str
-    package: str
-    program: str
-    environment: Mapping[str, str] = field(default_factory=dict)
+DOCS = ROOT / "docs"
+GIB = 1 << 30
 
 
-OURS: Final = ("shm", "grpc")
-PEERS: Final = {
-    "shm": Peer(
-        title="paramserve, same host",
-        package="paramserve",
-        program="paramserve",
-        environment={"PARAMSERVE_TRANSPORT": "shm"},
-    ),
-    "grpc": Peer(
-        title="paramserve, gRPC",
-        package="paramserve",
-        program="paramserve",
-        environment={"PARAMSERVE_TRANSPORT": "grpc"},
-    ),
-    "torch": Peer(title="torch RPC", package="torch", program="torch_rpc"),
-}
-
-
-@dataclass
-class PeerProcess:
-    """A peer's client program; its server is a child of that."""
-
-    name: str
-    rounds: dict[str, list[float]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        peer = PEERS[self.name]
-        # OpenBLAS settings that some machines need for old builds slow a current NumPy.
-        environment = {
-            k: v
-            for k, v in os.environ.items()
-            if k not in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
-        }
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", f"benchmarks.peers.{peer.program}"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=ROOT,
-            env={**environment, **peer.environment},
+def workloads(*, is_quick: bool) -> list[Workload]:
+    """Everything that is measured, smallest groups first: memory that was freed is used again."""
+    if is_quick:
+        points = curves(
+            nbytes=[1 << 10, 1 << 16],
+            variables=[1, 20],
+            workers=[1, 2],
+            servers=[1, 2],
+            shared_elements=10_000,
         )
-        if self._answer() != "ready":
-            raise SystemExit(f"{self.name} did not start; its messages are above")
-
-    def _answer(self) -> str:
-        assert self._process.stdout is not None
-        return self._process.stdout.readline().strip()
-
-    def do(self, workload: str, repetitions: int) -> None:
-        """One round of a workload."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(f"{workload} {repetitions}\n")
-        self._process.stdin.flush()
-        answer = json.loads(self._answer() or '{"is_right": false}')
-        if not answer["is_right"]:
-            raise SystemExit(f"{self.name}: {workload} gave a wrong result")
-        self.rounds.setdefault(workload, []).append(statistics.median(answer["seconds"]))
-
-    def end(self) -> None:
-        """Lets the peer end its server and itself."""
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        try:
-            self._process.wait(timeout=30)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
+        table = rows(large=100_000, table=4096, many=20, workers=2)
+    else:
+        # Every peer has the variable, and gradients and copies of it.
+        has_room = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES") > 48 * GIB
+        points = curves(
+            nbytes=[1 << 10, 1 << 14, 1 << 18, 1 << 22, 1 << 26, *([GIB] if has_room else [])],
+            variables=[1, 10, 100, 1000, 10_000],
+            workers=[1, 2, 4, 8, 16],
+            servers=[1, 2, 4],
+        )
+        table = rows()
+    return sorted([*points, *table], key=lambda w: w.curve != "variables")
 
 
-def measure(names: list[str], *, is_check: bool) -> list[PeerProcess]:
-    """Runs every workload on every peer, in turns."""
-    peers = []
-    try:
-        for name in names:
-            peers.append(PeerProcess(name))  # noqa: PERF401 # those started are ended on error
-        for workload, options in WORKLOADS.items():
-            rounds = 1 if is_check else options.rounds
-            repetitions = min(2, options.repetitions) if is_check else options.repetitions
-            for _ in range(rounds + 1):
-                for peer in peers:
-                    peer.do(workload, repetitions)
-            for peer in peers:
-                del peer.rounds[workload][0]  # the first round warms up
-                print(f"{workload}: {peer.name} {_figure(peer.rounds[workload])}", flush=True)
-    finally:
-        for peer in peers:
-            peer.end()
-    return peers
+def phase(workload: Workload) -> str:
+    """Workloads of one phase use the same processes."""
+    if workload.curve in ("workers", "servers"):
+        return workload.curve
+    return "workers" if workload.workers > 1 else "rows"
 
 
-def _figure(rounds: list[float]) -> str:
-    middle = statistics.median(rounds) * 1000
-    low, high = min(rounds) * 1000, max(rounds) * 1000
-    digits = 2 if middle < 10 else 0
-    return f"{middle:.{digits}f} ({low:.{digits}f}–{high:.{digits}f})"
+def fits(name: str, workload: Workload) -> bool:
+    """Whether a peer does a workload in a reasonable time."""
+    peer = PEERS[name]
+    return workload.group.count <= peer.max_variables and workload.workers <= peer.max_workers
 
 
-def table(peers: list[PeerProcess]) -> str:
-    """The page's table: milliseconds, and how many times faster paramserve is than its peers."""
-    titles = {peer.name: PEERS[peer.name].title for peer in peers}
-    pairs = [(o, p) for p in peers if p.name not in OURS for o in peers if o.name in OURS]
-    head = ["work", *(f"{title} (ms)" for title in titles.values())]
-    head += [f"{titles[o.name].partition(', ')[2]} vs {titles[p.name]}" for o, p in pairs]
-    rows = [head, ["---"] * len(head)]
-    for name, workload in WORKLOADS.items():
-        medians = {peer.name: statistics.median(peer.rounds[name]) for peer in peers}
-        ratios = [f"{medians[p.name] / medians[o.name]:.1f}x" for o, p in pairs]
-        rows.append([workload.title, *(_figure(p.rounds[name]) for p in peers), *ratios])
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+def say(text: str) -> None:
+    """Progress."""
+    print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
 
 
-def write(peers: list[PeerProcess]) -> None:
-    """Puts the table and the raw figures where the documentation has them."""
-    versions = ", ".join(
-        f"{package} {importlib.metadata.version(package)}"
-        for package in ("paramserve", "numpy", "grpcio", "torch")
-        if importlib.util.find_spec(package if package != "grpcio" else "grpc")
+def run_all(chosen: list[Workload], names: list[str], *, is_quick: bool) -> report.Run:
+    """Measures; starts the processes of each phase, and ends them."""
+    run = report.Run()
+    for part in ("rows", "workers", "servers"):
+        todo = [workload for workload in chosen if phase(workload) == part]
+        if not todo:
+            continue
+        servers = max(workload.group.servers for workload in todo)
+        with contextlib.ExitStack() as stack:
+            clusters = []
+            for name in names:
+                workers = max((w.workers for w in todo if fits(name, w)), default=1)
+                say(f"starting {name}: servers {servers}, workers {workers}")
+                cluster = Cluster(name, PEERS[name], servers=servers, workers=workers)
+                try:
+                    clusters.append(stack.enter_context(cluster))
+                except PeerError as failure:
+                    raise SystemExit(f"{name} does not start: {failure}") from failure
+            if part == "rows":
+                run.starts_s = start_times(clusters)
+            for workload in todo:
+                able = [cluster for cluster in clusters if fits(cluster.name, workload)]
+                is_row = not workload.curve
+                run.measurements.append(
+                    measure(
+                        able,
+                        workload,
+                        rounds=1 if is_quick else 7 if is_row else 3,
+                        round_s=0.0 if is_quick else 0.3 if is_row else 0.15,
+                        say=say,
+                    )
+                )
+                failed = run.measurements[-1].results
+                clusters = [
+                    c for c in clusters if c.name not in failed or not failed[c.name].failure
+                ]
+    return run
+
+
+def main() -> int:
+    """Runs the command line; answers the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    text = PAGE.read_text()
-    begin, end = "<!-- table: written by python -m benchmarks -->", "<!-- end of table -->"
-    before, _, rest = text.partition(begin)
-    _, _, after = rest.partition(end)
-    made = (
-        f"{table(peers)}\n\nMedians of {WORKLOADS['pull'].rounds} rounds, with the fastest and the "
-        f"slowest round. {os.cpu_count()} cores, Python {platform.python_version()}, {versions}."
-    )
-    PAGE.write_text(f"{before}{begin}\n\n{made}\n\n{end}{after}")
-    raw = {peer.name: peer.rounds for peer in peers}
-    (PAGE.parent / "performance.json").write_text(json.dumps(raw, indent=1) + "\n")
-
-
-def main() -> None:
-    """Runs the command line."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--check", action="store_true", help="one short round, nothing written")
+    installed = [name for name, peer in PEERS.items() if peer.is_installed]
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, one round")
+    parser.add_argument("--only", action="append", metavar="NAME", help="a workload or pattern")
+    parser.add_argument("--peers", default=",".join(installed), help="default: %(default)s")
+    parser.add_argument("--output", type=Path, help="the folder for performance.{md,json,svg}")
+    parser.add_argument("--list", action="store_true", help="print the workloads and end")
     options = parser.parse_args()
-    names = [n for n, peer in PEERS.items() if importlib.util.find_spec(peer.package)]
-    peers = measure(names, is_check=options.check)
-    print(table(peers))
-    if not options.check:
-        write(peers)
+    chosen = [
+        workload
+        for workload in workloads(is_quick=options.quick)
+        if any(fnmatchcase(workload.name, pattern) for pattern in options.only or ["*"])
+    ]
+    names = options.peers.split(",")
+    unknown = [name for name in names if name not in installed]
+    if unknown or not chosen:
+        known = f"installed are {', '.join(installed)}"
+        parser.error(f"no peer {unknown[0]!r}; {known}" if unknown else "no such workload")
+    if options.list:
+        print("\n".join(f"{workload.name:20}{workload.title}" for workload in chosen))
+        return 0
+    is_whole = not options.quick and not options.only and set(names) == set(PEERS)
+    processes.adopt_orphans()
+    try:
+        run = run_all(chosen, names, is_quick=options.quick)
+        if not options.only:
+            packages = [PEERS[name].package for name in names]
+            run.imports_s = import_times(packages, 1 if options.quick else 3, say)
+    except KeyboardInterrupt:
+        print("interrupted; its processes have ended, nothing is written", file=sys.stderr)
+        return 130
+    folder = options.output or (DOCS if is_whole else None)
+    write(run, folder)
+    return 0 if run.is_right else 1
+
+
+def write(run: report.Run, folder: Path | None) -> None:
+    """Prints the tables, and writes them and the figures into a folder if one is given."""
+    if folder is None:
+        print(report.as_markdown(run, None))
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    has_picture = draw(run.measurements, folder / "performance.svg")
+    text = report.as_markdown(run, "performance.svg" if has_picture else None)
+    page = folder / "performance.md"
+    if not page.exists():
+        page.write_text(f"# Performance\n\n{report.BEGIN}\n{report.END}\n")
+    report.put_into(page, text)
+    (folder / "performance.json").write_text(report.as_json(run))
+    print(text)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
