@@ -30,6 +30,37 @@ def free_port() -> int:
         return port
 
 
+def segments_of(pid: int) -> int:
+    """Descriptors of shared memory that a process has."""
+    found = 0
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            found += "memfd:paramserve" in os.readlink(entry)
+        except FileNotFoundError:
+            continue
+    return found
+
+
+def mapped_segments_of(pid: int) -> int:
+    """Mappings of shared memory that a process has."""
+    maps = Path(f"/proc/{pid}/maps").read_text()
+    return sum("memfd:paramserve" in line for line in maps.splitlines())
+
+
+def foreign_segments_of(pid: int) -> int:
+    """Mappings that a server has of its clients' memory."""
+    maps = Path(f"/proc/{pid}/maps").read_text()
+    return sum("memfd:paramserve" in line and " r--s " in line for line in maps.splitlines())
+
+
+def sockets_of(pid: int) -> int:
+    """Sockets of AF_UNIX that a process has."""
+    return sum(
+        link.status == psutil.CONN_NONE and link.type == socket.SOCK_STREAM
+        for link in psutil.Process(pid).net_connections("unix")
+    )
+
+
 class ServerProcess:
     """One `paramserve serve`, listening on loopback, on port 0 unless told.
 

@@ -4,46 +4,19 @@ import contextlib
 import os
 import socket
 import threading
-from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 
 import paramserve as ps
 from local_fakes import until
 from paramserve_core.transport import local_socket
-from processes import ProgramProcess, server
+from processes import ProgramProcess, mapped_segments_of, segments_of, server, sockets_of
 
 pytestmark = pytest.mark.slow
 
 MIB = 1 << 20
 ELEMENTS = 4 * MIB
-
-
-def segments_of(pid: int) -> int:
-    """Descriptors of shared memory that a process has."""
-    found = 0
-    for entry in Path(f"/proc/{pid}/fd").iterdir():
-        try:
-            found += "memfd:paramserve" in os.readlink(entry)
-        except FileNotFoundError:
-            continue
-    return found
-
-
-def mapped_segments_of(pid: int) -> int:
-    """Mappings of shared memory that a process has."""
-    maps = Path(f"/proc/{pid}/maps").read_text()
-    return sum("memfd:paramserve" in line for line in maps.splitlines())
-
-
-def sockets_of(pid: int) -> int:
-    """Sockets of AF_UNIX that a process has."""
-    return sum(
-        link.status == psutil.CONN_NONE and link.type == socket.SOCK_STREAM
-        for link in psutil.Process(pid).net_connections("unix")
-    )
 
 
 @pytest.fixture

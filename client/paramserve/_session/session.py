@@ -20,13 +20,18 @@ from typing import Any, Self
 
 from paramserve._framework.default_session import default_sessions
 from paramserve._framework.graph import Graph, get_default_graph
+from paramserve._framework.tensor import Tensor
+from paramserve._framework.types import DTypeLike, ShapeLike
+from paramserve._session.buffers import new_buffer, new_buffer_like
 from paramserve._session.failures import located
 from paramserve._session.fetches import Array, structure_key
 from paramserve._session.options import checked_config, checked_run_options, seconds
 from paramserve._session.partial import PartialRun
 from paramserve._session.preparation import Preparation, Step
 from paramserve._session.trace import record_step
+from paramserve._variables.variable import Variable
 from paramserve_core.cluster import ClusterSpec
+from paramserve_core.dtypes import float32
 from paramserve_core.errors import InvalidArgumentError, OpError
 from paramserve_core.master.connect import connect_master
 from paramserve_core.master.interface import Master
@@ -238,6 +243,47 @@ class Session:
         self._check_open()
         self._prepared.synchronize()
         return self._master
+
+    # Memory to feed from.
+
+    def buffer(self, shape: ShapeLike, dtype: DTypeLike = float32) -> Array:
+        """An array to compute what is fed in, which servers on this host read without a copy.
+
+        It is an array like any other, of zeros at first, and may be fed in any number of steps, as
+        a whole or as contiguous parts (`buffer[i]`), by any session of the process:
+
+            gradient = session.buffer_like(weights)
+            while True:
+                np.subtract(prediction, target, out=gradient)
+                session.run(train, {fed: gradient})
+
+        While a step runs that it is fed to, the servers read it where it lies, so nothing may be
+        written to it; once `run` has returned, it is the caller's again. (A `run` that raises
+        DeadlineExceededError, or is interrupted, does not wait for the servers: the update that it
+        began may still take in what is written next. Variables are never harmed otherwise: a server
+        copies what it keeps, and indices before it checks them.)
+
+        Where no memory can be shared, such as with servers on other hosts, the array is fed as any
+        other is. The memory is freed when nobody uses the array any more.
+
+        Args:
+            shape: its shape, without unknown sizes.
+            dtype: the type of its elements.
+
+        Raises:
+            TypeError: the type is `string`.
+            ValueError: a size is unknown.
+        """
+        return new_buffer(shape, dtype, is_shared=bool(self._target))
+
+    def buffer_like(self, value: Tensor | Variable | Array) -> Array:
+        """A `buffer` with the shape and type of a placeholder, a variable or an array.
+
+        Raises:
+            TypeError: `value` is something else, or of strings.
+            ValueError: its shape is not known.
+        """
+        return new_buffer_like(value, is_shared=bool(self._target))
 
     # Partial runs.
 

@@ -16,8 +16,11 @@ from __future__ import annotations
 import enum
 import os
 import sys
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 from paramserve_core.errors import InvalidArgumentError, UnimplementedError
 from paramserve_core.transport.credentials import ClientCredentials
@@ -100,6 +103,34 @@ def shared_memory(transport: Transport | None = None) -> SegmentPool | None:
     if transport is Transport.SHM:
         raise _impossible()
     return None
+
+
+def push_buffer(
+    shape: Sequence[int], dtype: np.dtype[Any], transport: Transport | None = None
+) -> NDArray[Any]:
+    """An array of zeros that a server on this host reads where it lies, when it is sent.
+
+    Where nothing can be shared, or the array is so small that it travels faster otherwise, it is an
+    array like any other.
+
+    Args:
+        shape: its shape.
+        dtype: its type.
+        transport: what is used; None: as the environment says.
+
+    Raises:
+        InvalidArgumentError: the environment says something else than it may.
+        UnimplementedError: shared memory is demanded, and this system has none.
+        MemoryError: there is no such memory.
+    """
+    memory = shared_memory(transport)
+    if memory is None:
+        return np.zeros(shape, dtype)
+    from paramserve_core.transport.lending import SHARED_BYTES
+
+    array = memory.allocate(shape, dtype, SHARED_BYTES)
+    array.fill(0)
+    return array
 
 
 def _impossible() -> UnimplementedError:

@@ -42,7 +42,9 @@ class Connection(Protocol):
     def send(self, message: Message) -> None:
         """Hands a message over; waits while the peer is slower than we are.
 
-        Returns when the tensors' memory may be changed by the caller again.
+        Returns when the memory of writable tensors may be changed by the caller again. A read-only
+        one may be read where it lies until the peer is done with it, so it has to stay as it is
+        until the peer's answer; a peer is safe from one that changes all the same.
 
         Raises:
             UnavailableError: the connection is broken; the message may or may not have arrived.

@@ -1,7 +1,10 @@
 """Tensors through shared memory: what this process lends its peer, and what it borrows.
 
-A large tensor is *lent*: the lender copies it into a block, unless it lies in one already and
-nobody may write to it, and keeps the memory until the borrower says that it needs it no longer.
+A large tensor is *lent*: the lender copies it into a block, unless it lies in one already and is
+read-only, and keeps the memory until the borrower says that it needs it no longer. Read-only are
+the values of variables, which nobody changes while they are leased, and what a client feeds from a
+buffer of its session, which it leaves alone until the step has ended. One that does not spoils its
+own update: what must not change is copied first, see below.
 Large tensors that are not huge share one block, so a message with very many of them maps little.
 
 There are two ways to borrow. A server maps each segment once, read-only, and reads a tensor where
@@ -173,7 +176,7 @@ class Lender:
                 outgoing.bodies[index] = payload.pack(tensor)[1]
 
     def _lend_in_place(self, outgoing: Outgoing, index: int, tensor: Array) -> bool:
-        """Lends a tensor that lies in a block, if nobody may write to it meanwhile."""
+        """Lends a tensor that lies in a block, if it is read-only."""
         if tensor.flags.writeable or not tensor.dtype.isnative:
             return False
         found = segments.locate(tensor)

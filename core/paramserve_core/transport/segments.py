@@ -158,12 +158,13 @@ class SegmentPool:
         self._settle()
         return hold(segment.mapping, Block(segment, self))
 
-    def allocate(self, shape: Sequence[int], dtype: DTypeLike) -> Array:
+    def allocate(self, shape: Sequence[int], dtype: DTypeLike, least_bytes: int = _MIB) -> Array:
         """An array with arbitrary contents, on a block if it is large and there is one.
 
         Args:
             shape: its shape.
             dtype: its type.
+            least_bytes: what is large.
 
         Raises:
             MemoryError: there is no such memory.
@@ -171,7 +172,7 @@ class SegmentPool:
         wanted = np.dtype(dtype)
         size = math.prod(shape) * wanted.itemsize
         has_room = 4 * len(self._alive) < 3 * self._limit()
-        if size >= _MIB and not wanted.hasobject and has_room:
+        if size >= least_bytes and not wanted.hasobject and has_room:
             with contextlib.suppress(ResourceExhaustedError):
                 return array_on(self.take(size), shape, wanted)
         return np.empty(shape, wanted)
