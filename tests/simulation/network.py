@@ -43,6 +43,8 @@ def copy_of(message: Message) -> Message:
 class _End:
     """The sending end of one direction of a pipe; a `Connection`."""
 
+    transport = "simulated"
+
     def __init__(self, pipe: _Pipe) -> None:
         self._pipe = pipe
         self.peer: Receiver | None = None

@@ -13,7 +13,6 @@ from typing import Any, Final
 from google.protobuf.message import Message as ProtoMessage
 from google.protobuf.unknown_fields import UnknownFieldSet
 
-from paramserve_core.errors import UnimplementedError
 from paramserve_protos.v1.config_pb2 import ConfigProto, RunOptions
 
 _TENSORFLOW_CONFIG: Final = {
@@ -57,8 +56,8 @@ def checked_run_options(options: Any) -> RunOptions:
 
     Raises:
         TypeError: `options` is no `RunOptions` of this package.
-        ValueError: it has fields that mean nothing here, or a negative timeout.
-        UnimplementedError: it asks for the graph of each task.
+        ValueError: it has fields that mean nothing here, a negative timeout, or a trace level that
+            there is not.
     """
     if not isinstance(options, RunOptions):
         raise TypeError(
@@ -67,13 +66,9 @@ def checked_run_options(options: Any) -> RunOptions:
     _refuse_unknown(options, _TENSORFLOW_RUN_OPTIONS)
     if options.timeout_in_ms < 0:
         raise ValueError(f"timeout_in_ms is {options.timeout_in_ms}; wanted 0 (none) or more")
-    if options.output_partition_graphs:
-        raise UnimplementedError(
-            None,
-            None,
-            "output_partition_graphs: a plan's parts are not sent to the client; to see where ops "
-            "run, use ConfigProto(log_device_placement=True)",
-        )
+    if options.trace_level not in RunOptions.TraceLevel.values():
+        known = ", ".join(RunOptions.TraceLevel.keys())
+        raise ValueError(f"trace_level is {options.trace_level}; wanted one of {known}")
     return options
 
 

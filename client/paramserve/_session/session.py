@@ -28,13 +28,14 @@ from paramserve._session.fetches import Array, structure_key
 from paramserve._session.options import checked_config, checked_run_options, seconds
 from paramserve._session.partial import PartialRun
 from paramserve._session.preparation import Preparation, Step
-from paramserve._session.trace import record_step
+from paramserve._session.trace import wanted_report, write_report
 from paramserve._variables.variable import Variable
 from paramserve_core.cluster import ClusterSpec
 from paramserve_core.dtypes import float32
 from paramserve_core.errors import InvalidArgumentError, OpError
 from paramserve_core.master.connect import connect_master
 from paramserve_core.master.interface import Master
+from paramserve_core.master.tracing import StepReport
 from paramserve_protos.v1.config_pb2 import ConfigProto, RunMetadata, RunOptions
 from paramserve_protos.v1.graph_pb2 import GraphDef
 
@@ -124,9 +125,11 @@ class Session:
             feed_dict: values to use for tensors, by tensor, variable or name. What only a fed
                 tensor would need does not run. A value is a number, a string, a list or an array;
                 for an IndexedSlices, a tuple; for a tuple of keys, a tuple of values.
-            options: a deadline, tracing.
+            options: a deadline, tracing. Every `trace_level` but NO_TRACE asks for the same.
             run_metadata: is overwritten with what the step reports about itself, when `options`
-                asked for it.
+                asked for it: `step_stats` says when each op ran, where, and what it put out (see
+                `Timeline`), `stage_stats` what each request moved and waited for, and
+                `partition_graphs` has the graph of each task.
 
         Returns:
             The structure of `fetches`, with an array for each tensor, NumPy's scalar for a tensor
@@ -205,9 +208,15 @@ class Session:
 
         return call_with_options if accept_options else call
 
-    def _run(self, plan: int, feeds: Sequence[Array], timeout_s: float | None) -> list[Array]:
+    def _run(
+        self,
+        plan: int,
+        feeds: Sequence[Array],
+        timeout_s: float | None,
+        report: StepReport | None = None,
+    ) -> list[Array]:
         try:
-            return self._master.run(plan, feeds, timeout_s)
+            return self._master.run(plan, feeds, timeout_s, report)
         except OpError as error:
             found = located(error, self._graph)
             raise found from found.__cause__
@@ -226,12 +235,14 @@ class Session:
                 f"{type(run_metadata).__name__!r}"
             )
         timeout_s = seconds(options.timeout_in_ms) or self._timeout_s
+        plan = self._prepared.plan_of(step)
+        report = None if run_metadata is None else wanted_report(options)
         began_ns = time.time_ns()
-        values = self._run(self._prepared.plan_of(step), feeds, timeout_s)
+        values = self._run(plan, feeds, timeout_s, report)
         if run_metadata is not None:
             run_metadata.Clear()
-            if options.trace_level != RunOptions.NO_TRACE:
-                record_step(run_metadata, step.fetches, values, began_ns, time.time_ns())
+            if report is not None:
+                write_report(run_metadata, report, began_ns, self._graph.graph_def_versions)
         return step.pack(values)
 
     def _synchronized_master(self) -> Master:

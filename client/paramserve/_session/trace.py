@@ -1,46 +1,36 @@
-"""What a traced step reports about itself, for timelines.
-
-A master reports no times of single ops, so what is recorded is what the session sees: the step as
-a whole, and the tensors that it answered.
+"""What a step reports about itself, as a program asks for it and gets it.
 
 Thread rule: pure functions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from paramserve_core.master.tracing import StepReport, fill_micros, place
+from paramserve_protos.v1.config_pb2 import RunMetadata, RunOptions
+from paramserve_protos.v1.versions_pb2 import VersionDef
 
-from paramserve._session.fetches import Array, Fetches
-from paramserve_protos.v1.config_pb2 import RunMetadata
+
+def wanted_report(options: RunOptions) -> StepReport | None:
+    """What the options of a run ask the step to report; None if nothing."""
+    stats = options.trace_level != RunOptions.NO_TRACE
+    if not stats and not options.output_partition_graphs:
+        return None
+    return StepReport(stats=stats, partition_graphs=options.output_partition_graphs)
 
 
-def record_step(
-    metadata: RunMetadata,
-    fetches: Fetches,
-    values: Sequence[Array],
-    began_ns: int,
-    ended_ns: int,
+def write_report(
+    metadata: RunMetadata, report: StepReport, began_ns: int, versions: VersionDef
 ) -> None:
-    """Adds the step to `metadata.step_stats`.
+    """Overwrites `metadata` with a report, in the time of day.
 
     Args:
         metadata: changed in place.
-        fetches: what was run.
-        values: the arrays that it answered.
+        report: of a step that ended well.
         began_ns: when the step began, nanoseconds since 1970.
-        ended_ns: when it ended.
+        versions: of the program's graph.
     """
-    device = metadata.step_stats.dev_stats.add(device="session")
-    took_ns = ended_ns - began_ns
-    step = device.node_stats.add(
-        node_name="step",
-        timeline_label=f"step(fetches={len(fetches.tensors)}, ops={len(fetches.operations)})",
-        all_start_micros=began_ns // 1000,
-        op_end_rel_micros=took_ns // 1000,
-        all_end_rel_micros=took_ns // 1000,
-    )
-    for slot, (tensor, value) in enumerate(zip(fetches.tensors, values, strict=True)):
-        output = step.output.add(slot=slot)
-        output.tensor_description.dtype = tensor.dtype.base_dtype.as_datatype_enum
-        for size in value.shape:
-            output.tensor_description.shape.dim.add(size=size)
+    metadata.CopyFrom(report.metadata)
+    place(metadata, began_ns)
+    fill_micros(metadata)
+    for graph in metadata.partition_graphs:
+        graph.versions.CopyFrom(versions)

@@ -78,11 +78,14 @@ class StageRecorder:
 
     Args:
         now: the task's clock, in seconds.
+
+    Attributes:
+        arrived_at: when it was made, on that clock.
     """
 
     def __init__(self, now: Clock) -> None:
         self._now = now
-        self._arrived_at = now()
+        self.arrived_at = now()
         self._began_at: float | None = None
         self._runs: list[_Run] = []
         self._left_out = 0
@@ -125,7 +128,7 @@ class StageRecorder:
         return trace
 
     def _since_arrival(self, at: float) -> int:
-        return round((at - self._arrived_at) * 1e9)
+        return round((at - self.arrived_at) * 1e9)
 
     def _add(self, stats: step_stats_pb2.NodeExecStats, run: _Run) -> None:
         stats.node_name = run.name

@@ -39,6 +39,7 @@ from paramserve_core.errors import (
 from paramserve_core.runtime import Mailbox, Runtime
 from paramserve_core.task.messages import call_envelope, error_of, response_of
 from paramserve_core.transport.interface import Connection, Dialer, Message, Tensors
+from paramserve_core.transport.payload import payload_bytes
 from paramserve_protos.v1 import config_pb2, service_pb2
 
 _LARGE_BYTES: Final = 64 << 10
@@ -160,6 +161,16 @@ class Conversation:
         self._is_connecting = False
         self._fatal: OpError | None = None
         self._acknowledged: list[int] = []
+        self._transport = ""
+
+    @property
+    def transport(self) -> str:
+        """What carries the calls, or did last: "grpc", "shm", "in process"; "" before any."""
+        return self._transport
+
+    def wire_bytes(self, tensors: Tensors) -> int:
+        """The bytes of tensors as they travel, without the messages around them."""
+        return sum(map(payload_bytes, tensors))
 
     def start(
         self, request: ProtoMessage, tensors: Tensors, done: Callable[[Outcome], None]
@@ -361,6 +372,8 @@ class Conversation:
                 return
             if link.is_lost:
                 raise UnavailableError(None, None, "the connection broke as it was made")
+            assert link.connection is not None
+            self._transport = link.connection.transport
             self._link = link
             self._is_connecting = False
 

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 
 from paramserve_core.checkpoint.background import RunningSave
+from paramserve_core.master.tracing import StepReport
 from paramserve_protos.v1 import checkpoint_service_pb2, graph_pb2, service_pb2
 
 
@@ -63,7 +64,11 @@ class Master(Protocol):
         """
 
     def run(
-        self, plan: int, feeds: Sequence[NDArray[Any]], timeout_s: float | None = None
+        self,
+        plan: int,
+        feeds: Sequence[NDArray[Any]],
+        timeout_s: float | None = None,
+        report: StepReport | None = None,
     ) -> list[NDArray[Any]]:
         """Runs a prepared plan once; blocks until the step ended.
 
@@ -71,6 +76,7 @@ class Master(Protocol):
             plan: what `prepare` answered.
             feeds: one array per feed, in the order given to `prepare`; they are not kept.
             timeout_s: end the step after that time.
+            report: what to find out about the step; filled when it ended well.
 
         Returns:
             One array per fetch, writable and the caller's own.
@@ -83,7 +89,11 @@ class Master(Protocol):
         """
 
     def start(
-        self, plan: int, feeds: Sequence[NDArray[Any]], timeout_s: float | None = None
+        self,
+        plan: int,
+        feeds: Sequence[NDArray[Any]],
+        timeout_s: float | None = None,
+        report: StepReport | None = None,
     ) -> RunningStep:
         """Begins a prepared plan, for a caller that may want to cancel it; see `run`."""
 

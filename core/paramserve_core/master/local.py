@@ -37,7 +37,9 @@ from paramserve_core.master.conversation import Outcome
 from paramserve_core.master.cut import consistent_cut
 from paramserve_core.master.parallel import run_all
 from paramserve_core.master.tasks import LocalTask, RemoteTask, as_outcome
+from paramserve_core.master.tracing import StepReport, StepTracer
 from paramserve_core.plan.graph import DEFAULT_MAX_NODES, StepGraph
+from paramserve_core.plan.partition import partition_graphs
 from paramserve_core.plan.placement import Placer
 from paramserve_core.plan.planner import FEEDS, Plan, PlannedStage, Source, make_plan
 from paramserve_core.runtime import Runtime
@@ -115,16 +117,34 @@ class LocalMaster:
         self._plans[number] = plan
         return number
 
-    def run(self, plan: int, feeds: Sequence[Array], timeout_s: float | None = None) -> list[Array]:
+    def run(
+        self,
+        plan: int,
+        feeds: Sequence[Array],
+        timeout_s: float | None = None,
+        report: StepReport | None = None,
+    ) -> list[Array]:
         """See `Master.run`."""
-        step = self._begin(plan, [read_only(feed) for feed in feeds], timeout_s)
+        step = self._begin(plan, [read_only(feed) for feed in feeds], timeout_s, report)
         return own_all(step.result())
 
-    def start(self, plan: int, feeds: Sequence[Array], timeout_s: float | None = None) -> _Step:
+    def start(
+        self,
+        plan: int,
+        feeds: Sequence[Array],
+        timeout_s: float | None = None,
+        report: StepReport | None = None,
+    ) -> _Step:
         """See `Master.start`; `feeds` may be kept, so nobody else may write to them."""
-        return self._begin(plan, feeds, timeout_s)
+        return self._begin(plan, feeds, timeout_s, report)
 
-    def _begin(self, plan: int, feeds: Sequence[Array], timeout_s: float | None) -> _Step:
+    def _begin(
+        self,
+        plan: int,
+        feeds: Sequence[Array],
+        timeout_s: float | None,
+        report: StepReport | None,
+    ) -> _Step:
         try:
             planned = self._plans[plan]
         except KeyError:
@@ -135,9 +155,14 @@ class LocalMaster:
             )
         if self._is_closed:
             raise CancelledError(None, None, "the session was closed")
-        step = _Step(self, planned, plan, next(self._step_numbers), feeds, timeout_s)
+        step = _Step(self, planned, plan, next(self._step_numbers), feeds, timeout_s, report)
         step.begin()
         return step
+
+    def partition_graphs(self, plan: Plan) -> list[graph_pb2.GraphDef]:
+        """The graph of each task of a plan."""
+        with self._lock:
+            return partition_graphs(self._graph, plan)
 
     def devices(self) -> list[service_pb2.Task]:
         """See `Master.devices`."""
@@ -235,6 +260,7 @@ class _Step:
         number: int,
         feeds: Sequence[Array],
         timeout_s: float | None,
+        report: StepReport | None,
     ) -> None:
         self._master = master
         self._plan = plan
@@ -249,6 +275,8 @@ class _Step:
         self._is_late = False
         self._deadline: float | None = None
         self._alone: StageRun | None = None
+        self._report = report
+        self._tracer = StepTracer(plan, self._runtime.now) if report and report.stats else None
 
     def begin(self) -> None:
         """Begins the stage of a step that is one stage in this process.
@@ -297,10 +325,18 @@ class _Step:
             raise
         finally:
             self._master._running.discard(self)
+        if self._report is not None:
+            self._fill(self._report)
         values = [self._value(source, answers) for source in self._plan.fetches]
         for tensors in answers.values():
             let_go(tensors)
         return values
+
+    def _fill(self, report: StepReport) -> None:
+        if self._tracer is not None:
+            self._tracer.fill(report.metadata)
+        if report.partition_graphs:
+            report.metadata.partition_graphs.extend(self._master.partition_graphs(self._plan))
 
     def _value(self, source: Source, answers: Mapping[int, Sequence[Array]]) -> Array:
         if source.stage == FEEDS:
@@ -313,17 +349,19 @@ class _Step:
 
     def _run(self) -> dict[int, Sequence[Array]]:
         stages = self._plan.stages
-        answers: dict[int, Sequence[Array]] = {}
-        if self._alone is None:
-            return self._drive(stages, answers)
-        outcome = self._run_here(self._alone, 0, self._inputs(stages[0], answers))
-        if outcome.error is not None:
-            raise outcome.error
-        return {0: outcome.tensors}
+        if self._alone is not None:
+            outcome = self._run_here(self._alone, 0, self._inputs(stages[0], {}))
+            if outcome.error is not None:
+                raise outcome.error
+            return {0: outcome.tensors}
+        if len(stages) == 1:
+            task = self._master._tasks[stages[0].task]
+            assert isinstance(task, RemoteTask)
+            return self._await_one(task)
+        return self._drive(stages)
 
-    def _drive(
-        self, stages: Sequence[PlannedStage], answers: dict[int, Sequence[Array]]
-    ) -> dict[int, Sequence[Array]]:
+    def _drive(self, stages: Sequence[PlannedStage]) -> dict[int, Sequence[Array]]:
+        answers: dict[int, Sequence[Array]] = {}
         waiting = {number: set(stage.needs) for number, stage in enumerate(stages)}
         here: list[int] = []
         try:
@@ -336,11 +374,7 @@ class _Step:
                     run = task.begin(self._plan_number, self._number, stages[number].number)
                     outcome = self._run_here(run, number, self._inputs(stages[number], answers))
                 else:
-                    report = self._next_report()
-                    if report is None or self._is_cancelled:
-                        raise CancelledError(None, None, "the step was cancelled")
-                    number, outcome = report
-                    self._cancels.pop(number, None)
+                    number, outcome = self._next_report()
                 if outcome.error is not None:
                     raise outcome.error
                 answers[number] = outcome.tensors
@@ -348,20 +382,42 @@ class _Step:
                     needs.discard(number)
                 self._start_ready(waiting, answers, here)
         except BaseException as error:
-            self._end_everywhere(settle=isinstance(error, OpError) and not self._is_cancelled)
+            self._give_up(error)
             raise
         return answers
 
-    def _next_report(self) -> tuple[int, Outcome] | None:
-        """What the next stage reports; None once the step was cancelled or is late."""
-        if self._deadline is None:
-            report: tuple[int, Outcome] | None = self._box.get()
-            return report
+    def _await_one(self, task: RemoteTask) -> dict[int, Sequence[Array]]:
+        """As `_drive`, for a step that is one stage elsewhere: the most frequent kind."""
         try:
-            report = self._box.get(max(0.0, self._deadline - self._runtime.now()))
+            self._send(task, 0, {})
+            _, outcome = self._next_report()
+            if outcome.error is not None:
+                raise outcome.error
+        except BaseException as error:
+            self._give_up(error)
+            raise
+        return {0: outcome.tensors}
+
+    def _give_up(self, error: BaseException) -> None:
+        self._end_everywhere(settle=isinstance(error, OpError) and not self._is_cancelled)
+
+    def _next_report(self) -> tuple[int, Outcome]:
+        """Which stage ended next, and how.
+
+        Raises:
+            CancelledError: the step was cancelled or is late.
+        """
+        try:
+            if self._deadline is None:
+                report: tuple[int, Outcome] | None = self._box.get()
+            else:
+                report = self._box.get(max(0.0, self._deadline - self._runtime.now()))
         except TimeoutError:
             self._is_late = self._is_cancelled = True
-            return None
+            report = None
+        if report is None or self._is_cancelled:
+            raise CancelledError(None, None, "the step was cancelled")
+        self._cancels.pop(report[0], None)
         return report
 
     def _start_ready(
@@ -372,22 +428,27 @@ class _Step:
     ) -> None:
         for number in [n for n, needs in waiting.items() if not needs]:
             del waiting[number]
-            stage = self._plan.stages[number]
-            task = self._master._tasks[stage.task]
+            task = self._master._tasks[self._plan.stages[number].task]
             if isinstance(task, LocalTask):
                 here.append(number)
-                continue
-            self._cancels[number] = task.start_stage(
-                self._plan_number,
-                self._number,
-                stage.number,
-                self._inputs(stage, answers),
-                self._reporter(number),
-            )
+            else:
+                self._send(task, number, answers)
 
-    def _reporter(self, number: int) -> Callable[[Outcome], None]:
-        box = self._box
-        return lambda outcome: box.put((number, outcome))
+    def _send(self, task: RemoteTask, number: int, answers: Mapping[int, Sequence[Array]]) -> None:
+        stage, box, tracer = self._plan.stages[number], self._box, self._tracer
+        inputs = self._inputs(stage, answers)
+
+        def report(outcome: Outcome) -> None:
+            box.put((number, outcome))
+
+        self._cancels[number] = task.start_stage(
+            self._plan_number,
+            self._number,
+            stage.number,
+            inputs,
+            report if tracer is None else tracer.reporting(number, task.link, inputs, report),
+            is_traced=tracer is not None,
+        )
 
     def _inputs(self, stage: PlannedStage, answers: Mapping[int, Sequence[Array]]) -> list[Array]:
         return [
@@ -403,8 +464,9 @@ class _Step:
         if self._deadline is not None:
             timer = self._runtime.call_later(self._deadline - self._runtime.now(), self._expire)
         name = self._plan.stages[number].task if self._master._shows_task else ""
+        recorder = None if self._tracer is None else self._tracer.recorder(number)
         try:
-            return as_outcome(lambda: run.run(inputs), name)
+            return as_outcome(lambda: run.run(inputs, recorder), name)
         finally:
             self._cancels.pop(number, None)
             if timer is not None:

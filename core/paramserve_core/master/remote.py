@@ -19,6 +19,7 @@ from paramserve_core.errors import DeadlineExceededError, InternalError, OpError
 from paramserve_core.executor.store import read_only
 from paramserve_core.master.conversation import Conversation, Outcome, PendingCall
 from paramserve_core.master.local import let_go, own_all
+from paramserve_core.master.tracing import ServedStepTracer, StepReport
 from paramserve_core.runtime import Runtime
 from paramserve_protos.v1 import checkpoint_service_pb2, graph_pb2, service_pb2
 
@@ -49,18 +50,32 @@ class RemoteMaster:
         request = service_pb2.PreparePlan(fetches=fetches, feeds=feeds, targets=targets)
         return self._ask(request, service_pb2.PreparePlanResponse).plan
 
-    def run(self, plan: int, feeds: Sequence[Array], timeout_s: float | None = None) -> list[Array]:
+    def run(
+        self,
+        plan: int,
+        feeds: Sequence[Array],
+        timeout_s: float | None = None,
+        report: StepReport | None = None,
+    ) -> list[Array]:
         """See `Master.run`."""
-        return own_all(self.start(plan, feeds, timeout_s).result())
+        return own_all(self.start(plan, feeds, timeout_s, report).result())
 
     def start(
-        self, plan: int, feeds: Sequence[Array], timeout_s: float | None = None
+        self,
+        plan: int,
+        feeds: Sequence[Array],
+        timeout_s: float | None = None,
+        report: StepReport | None = None,
     ) -> _RemoteStep:
         """See `Master.start`."""
         request = service_pb2.RunStep(plan=plan, timeout_s=timeout_s or 0.0)
-        step = _RemoteStep(self._runtime, timeout_s)
         # A transport may read what is read-only where it lies until the step has ended.
         fed = [read_only(feed) for feed in feeds]
+        tracer = None
+        if report is not None:
+            request.trace, request.partition_graphs = report.stats, report.partition_graphs
+            tracer = ServedStepTracer(report, self._conversation, fed, self._runtime.now)
+        step = _RemoteStep(self._runtime, timeout_s, tracer)
         step.pending = self._conversation.start(request, fed, step.box.put)
         return step
 
@@ -123,10 +138,13 @@ class RemoteMaster:
 class _RemoteStep:
     """One step that runs in the server."""
 
-    def __init__(self, runtime: Runtime, timeout_s: float | None) -> None:
+    def __init__(
+        self, runtime: Runtime, timeout_s: float | None, tracer: ServedStepTracer | None
+    ) -> None:
         self.box = runtime.mailbox()
         self.pending: PendingCall | None = None
         self._timeout_s = timeout_s
+        self._tracer = tracer
 
     def cancel(self) -> None:
         """See `RunningStep.cancel`."""
@@ -155,6 +173,8 @@ class _RemoteStep:
             raise
         if outcome.error is not None:
             raise outcome.error
+        if self._tracer is not None:
+            return self._tracer.answered(outcome.tensors)
         tensors = list(outcome.tensors)
         let_go(outcome.tensors)
         return tensors

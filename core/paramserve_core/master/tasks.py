@@ -163,6 +163,11 @@ class RemoteTask:
         self._task = service_pb2.Task(name=name, address=address)
         self._conversation = conversation
 
+    @property
+    def link(self) -> Conversation:
+        """What carries the calls."""
+        return self._conversation
+
     def register_plan(
         self, plan: int, stages: Sequence[PlannedStage], changing_stages: int
     ) -> None:
@@ -180,9 +185,11 @@ class RemoteTask:
         stage: int,
         tensors: Tensors,
         done: Callable[[Outcome], None],
+        *,
+        is_traced: bool = False,
     ) -> Callable[[], None]:
         """Sends a stage off; answers how to cancel it. `done` is called from any thread."""
-        request = service_pb2.RunStage(plan=plan, step=step, stage=stage)
+        request = service_pb2.RunStage(plan=plan, step=step, stage=stage, trace=is_traced)
         return self._conversation.start(request, tensors, done).cancel
 
     def end_steps(self, steps: Sequence[int]) -> None:

@@ -23,7 +23,9 @@ from numpy.typing import NDArray
 
 from paramserve_core.errors import InvalidArgumentError, UnimplementedError
 from paramserve_core.executor.store import VariableStore
+from paramserve_core.executor.tracing import Clock, StageRecorder
 from paramserve_core.master.interface import Master
+from paramserve_core.master.tracing import StepReport, with_trace
 from paramserve_core.task.begun_saves import BegunSaves
 from paramserve_core.task.listing import variable_infos
 from paramserve_core.task.session import CompiledStage, TaskSession
@@ -48,7 +50,7 @@ def _ignore(seconds: float) -> None:
     return None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Work:
     """A call that was begun.
 
@@ -108,12 +110,14 @@ class TaskHandlers:
         session: TaskSession,
         store: VariableStore,
         checkpoints: CheckpointHandlers,
+        now: Clock,
     ) -> None:
         self._name = name
         self._task = task
         self._session = session
         self._store = store
         self._checkpoints = checkpoints
+        self._now = now
 
     def begin(self, call: service_pb2.Call, tensors: Tensors) -> Work:
         """See `Handlers.begin`."""
@@ -165,8 +169,14 @@ class TaskHandlers:
     def _run_stage(self, request: service_pb2.RunStage, tensors: Tensors) -> Work:
         is_first = not self._session.has_step(request.step)
         stage = self._session.begin(request.plan, request.step, request.stage)
+        recorder = StageRecorder(self._now) if request.trace else None
+
+        def run() -> Answer:
+            answer = stage.run(tensors, recorder)
+            return None, answer if recorder is None else with_trace(answer, recorder.trace())
+
         return Work(
-            lambda: (None, stage.run(tensors)),
+            run,
             stage.cancel,
             is_first,
             lambda: stage.try_brief(tensors),
@@ -201,8 +211,10 @@ class TaskHandlers:
 class MasterHandlers:
     """Calls of a session that a master in this process plans and drives."""
 
-    def __init__(self, master: Master) -> None:
+    def __init__(self, master: Master, task: str, now: Clock) -> None:
         self._master = master
+        self._task = task
+        self._now = now
         self._saves = BegunSaves()
 
     def begin(self, call: service_pb2.Call, tensors: Tensors) -> Work:
@@ -211,15 +223,7 @@ class MasterHandlers:
         kind = call.WhichOneof("request")
         match kind:
             case "run_step":
-                step = call.run_step
-                run = master.start(step.plan, tensors, step.timeout_s or None)
-                return Work(
-                    lambda: (None, run.result()),
-                    run.cancel,
-                    begins_something=True,
-                    try_brief=run.try_brief,
-                    took=run.took,
-                )
+                return self._run_step(call.run_step, tensors)
             case "extend_graph":
                 return Work(lambda: self._extend(tensors))
             case "prepare_plan":
@@ -264,6 +268,31 @@ class MasterHandlers:
     def close(self) -> None:
         """See `Handlers.close`."""
         self._master.close()
+
+    def _run_step(self, request: service_pb2.RunStep, tensors: Tensors) -> Work:
+        report, arrived_at = None, 0.0
+        if request.trace or request.partition_graphs:
+            arrived_at = self._now()
+            report = StepReport(stats=request.trace, partition_graphs=request.partition_graphs)
+        step = self._master.start(request.plan, tensors, request.timeout_s or None, report)
+
+        def run() -> Answer:
+            values = step.result()
+            if report is None:
+                return None, values
+            answered_nanos = round((self._now() - arrived_at) * 1e9)
+            trace = service_pb2.StepTrace(
+                metadata=report.metadata, answered_nanos=answered_nanos, task=self._task
+            )
+            return None, with_trace(values, trace)
+
+        return Work(
+            run,
+            step.cancel,
+            begins_something=True,
+            try_brief=step.try_brief,
+            took=step.took,
+        )
 
     def _extend(self, tensors: Tensors) -> Answer:
         graph = graph_pb2.GraphDef()

@@ -220,10 +220,16 @@ class TaskHost:
                 files=self._checkpoints.files,
             )
             return TaskHandlers(
-                hello.session_id, self.task.name, session, self.store, self._checkpoints
+                hello.session_id,
+                self.task.name,
+                session,
+                self.store,
+                self._checkpoints,
+                self.runtime.now,
             )
         if hello.kind == service_pb2.SESSION_KIND_MASTER and self._new_master is not None:
-            return MasterHandlers(self._new_master(hello.config))
+            master = self._new_master(hello.config)
+            return MasterHandlers(master, self.task.name, self.runtime.now)
         raise UnimplementedError(
             None, None, f"{self.task.name} has no sessions of kind {hello.kind}"
         )

@@ -30,6 +30,7 @@ from paramserve_core.errors import (
 from paramserve_core.executor.program import Program
 from paramserve_core.executor.step import StepContext
 from paramserve_core.executor.store import VariableStore
+from paramserve_core.executor.tracing import StageRecorder
 from paramserve_core.kernels.random_streams import RandomStreams
 from paramserve_core.task.gate import Key, StepGate
 from paramserve_core.task.limits import TaskLimits
@@ -169,7 +170,7 @@ class StageRun:
         """Makes `run` end soon with a CancelledError."""
         self._step.context.cancel()
 
-    def run(self, received: Sequence[Array]) -> list[Array]:
+    def run(self, received: Sequence[Array], recorder: StageRecorder | None = None) -> list[Array]:
         """Runs the stage; see `Program.run` for what it takes, answers and raises."""
         stage, step = self._stage, self._step
         try:
@@ -180,7 +181,8 @@ class StageRun:
                     f"a stage takes {stage.received_count} tensors, {len(received)} came with the "
                     "request",
                 )
-            answer = self._change(received) if stage.changes else self._run(received)
+            run = self._change if stage.changes else self._run
+            answer = run(received, recorder)
         except BaseException:
             step.context.cancel()
             self._session.forget_step(self._number)
@@ -189,22 +191,23 @@ class StageRun:
             self._session.forget_step(self._number)
         return answer
 
-    def _change(self, received: Sequence[Array]) -> list[Array]:
+    def _change(self, received: Sequence[Array], recorder: StageRecorder | None) -> list[Array]:
         """Runs a stage that changes variables, which a checkpoint may keep waiting."""
         gate, total, key = self._session.gate, self._stage.changes, self._key
         if not self._has_entered:
             gate.enter(key, total, self._step.context.check_cancelled)
         is_done = False
         try:
-            answer = self._run(received)
+            answer = self._run(received, recorder)
             is_done = True
         finally:
             gate.leave(key, total, is_done=is_done)
         return answer
 
-    def _run(self, received: Sequence[Array]) -> list[Array]:
+    def _run(self, received: Sequence[Array], recorder: StageRecorder | None) -> list[Array]:
+        program, step = self._stage.program, self._step
         try:
-            return self._stage.program.run(self._step.context, received, self._step.kept)
+            return program.run(step.context, received, step.kept, recorder)
         except KeyError as error:
             raise InvalidArgumentError(
                 None, None, f"{error.args[0]} was not left by an earlier stage of the step"

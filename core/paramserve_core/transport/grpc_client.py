@@ -152,6 +152,8 @@ class GrpcConnection:
     goes wrong is an error of `wait_until_accepted`, afterwards it is told to the receiver.
     """
 
+    transport = "grpc"
+
     def __init__(
         self,
         channel: grpc.Channel,

@@ -248,6 +248,8 @@ class _Stream:
     thread only.
     """
 
+    transport = "grpc"
+
     def __init__(
         self,
         frames: Iterator[bytes],

@@ -57,6 +57,8 @@ class InProcessDialer:
 class InProcessConnection:
     """One end of a pipe; `begin` says who receives what the other end sends."""
 
+    transport = _PEER
+
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._inbox = runtime.mailbox()

@@ -39,6 +39,10 @@ class Message:
 class Connection(Protocol):
     """The sending end of a pipe."""
 
+    @property
+    def transport(self) -> str:
+        """What carries the messages, for those who look: "grpc", "shm", "in process"."""
+
     def send(self, message: Message) -> None:
         """Hands a message over; waits while the peer is slower than we are.
 

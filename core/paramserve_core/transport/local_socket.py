@@ -79,6 +79,8 @@ class LocalConnection:
         traffic: counts the bytes.
     """
 
+    transport = "shm"
+
     def __init__(
         self,
         connected: socket.socket,

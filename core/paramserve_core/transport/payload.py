@@ -57,6 +57,13 @@ def pack(tensor: Array) -> tuple[service_pb2.TensorHeader, memoryview]:
     return header, body
 
 
+def payload_bytes(tensor: Array) -> int:
+    """How many bytes a tensor travels as."""
+    if tensor.dtype.hasobject:
+        return sum(_LENGTH.itemsize + len(item) for item in tensor.reshape(-1).tolist())
+    return tensor.nbytes
+
+
 def _pack_strings(tensor: Array) -> bytes:
     items = [bytes(item) for item in tensor.reshape(-1).tolist()]
     lengths = [len(item) for item in items]

@@ -41,10 +41,10 @@ class WatchedMaster:
         self.nodes.append([node.name for node in nodes.node])
         self._master.extend(nodes)
 
-    def run(self, plan, feeds, timeout_s=None):
+    def run(self, plan, feeds, timeout_s=None, report=None):
         self.calls.append("run")
         self.timeouts.append(timeout_s)
-        return self._master.run(plan, feeds, timeout_s)
+        return self._master.run(plan, feeds, timeout_s, report)
 
 
 @pytest.fixture
