@@ -14,7 +14,6 @@ Thread rule: pieces may be filled by several threads at a time, each piece once.
 from __future__ import annotations
 
 import threading
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
@@ -23,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paramserve_core import dtypes
+from paramserve_core.checkpoint.checksum import crc32
 from paramserve_core.checkpoint.index import Index, Layout, Part, StoredTensor
 from paramserve_core.checkpoint.json_fields import MalformedError
 from paramserve_core.checkpoint.slices import Box
@@ -224,7 +224,7 @@ class Value:
         if self._layout is Layout.TENSORFLOW_V2:
             is_right = self._tensor.dtype is dtypes.string or check_numbers(memory, wanted)
         else:
-            is_right = zlib.crc32(memory) == wanted
+            is_right = crc32(memory) == wanted
         if not is_right:
             raise self._damaged(part, begin, len(memory), "the checksum does not match")
 

@@ -57,10 +57,11 @@ _ERRORS: dict[int | None, tuple[type[Any], str]] = {
 }
 
 
-def op_error(error: OSError) -> OpError:
-    """The error of this system for one of the operating system."""
+def op_error(error: OSError, detail: str = "") -> OpError:
+    """The error of this system for one of the operating system; `detail` ends its message."""
     kind, advice = _ERRORS.get(error.errno, (UnknownError, "the operating system refused"))
-    made: OpError = kind(None, None, f"{error.filename}: {advice} ({error.strerror or error})")
+    text = f"{error.filename}: {advice} ({error.strerror or error}){detail}"
+    made: OpError = kind(None, None, text)
     return made
 
 
@@ -83,6 +84,12 @@ class DiskFile(Protocol):
 
         Raises:
             DataLossError: the file ends before.
+        """
+
+    def write_back(self) -> None:
+        """Brings to the disk what was written so far, while other threads write on.
+
+        It may block for that; nothing is durable before `sync`.
         """
 
     def sync(self) -> None:
@@ -172,6 +179,10 @@ class _LocalFile:
             rest = rest[count:]
             offset += count
 
+    def write_back(self) -> None:
+        with _named(self.path):
+            os.fdatasync(self._descriptor)
+
     def sync(self) -> None:
         with _named(self.path):
             os.fsync(self._descriptor)
@@ -209,7 +220,10 @@ class LocalDisk:
 
     def is_directory(self, path: PurePath) -> bool:
         """See `Disk.is_directory`."""
-        return os.path.isdir(path)
+        try:
+            return stat.S_ISDIR(os.stat(path).st_mode)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
 
     def names(self, directory: PurePath) -> list[str]:
         """See `Disk.names`."""

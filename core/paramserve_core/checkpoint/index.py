@@ -12,12 +12,12 @@ from __future__ import annotations
 import enum
 import json
 import math
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from paramserve_core import dtypes
+from paramserve_core.checkpoint.checksum import crc32
 from paramserve_core.checkpoint.json_fields import (
     Fields,
     MalformedError,
@@ -199,7 +199,7 @@ def encode_index(index: Index) -> bytes:
     }
     text = json.dumps(members, ensure_ascii=False, indent=1).encode()
     body = text[: -len(_tail(0))]
-    return body + _tail(zlib.crc32(body))
+    return body + _tail(crc32(body))
 
 
 def _tail(checksum: int) -> bytes:
@@ -243,7 +243,7 @@ def decode_head(content: bytes) -> IndexHead:
 
 def _check_frame(content: bytes) -> None:
     body = content[: -len(_tail(0))]
-    if content[len(body) :] != _tail(zlib.crc32(body)):
+    if content[len(body) :] != _tail(crc32(body)):
         raise MalformedError("its checksum does not match: it is damaged, or was edited")
     if not body.startswith(_START):
         raise MalformedError("it does not begin with its metadata")

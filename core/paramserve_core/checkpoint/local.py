@@ -5,13 +5,13 @@ Thread rule: pure functions, but for the disk.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Sequence
 from typing import Any
 
 from numpy.typing import NDArray
 
 from paramserve_core.checkpoint.assembly import Piece, Value
+from paramserve_core.checkpoint.checksum import crc32
 from paramserve_core.checkpoint.crew import for_each
 from paramserve_core.checkpoint.disk import Disk, DiskFile
 from paramserve_core.checkpoint.index import Index, StoredFile
@@ -88,7 +88,7 @@ def check_file(file: DiskFile, stored: StoredFile) -> None:
         )
     header = bytearray(stored.header_bytes)
     file.read_into(memoryview(header), 0)
-    if header and zlib.crc32(header) != stored.header_checksum:
+    if header and crc32(header) != stored.header_checksum:
         raise DataLossError(
             None,
             None,

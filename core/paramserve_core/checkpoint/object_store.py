@@ -196,6 +196,9 @@ class _Object:
         if buffer:
             self._store.read(self.path, buffer, offset)
 
+    def write_back(self) -> None:
+        """Nothing is written."""
+
     def sync(self) -> None:
         """What is read is durable."""
 
@@ -261,6 +264,9 @@ class _Upload:
 
     def read_into(self, buffer: memoryview, offset: int) -> None:
         raise InternalError(None, None, f"{self.path} was opened for writing")
+
+    def write_back(self) -> None:
+        """What was written is on its way already."""
 
     def sync(self) -> None:
         if self._is_over:

@@ -131,9 +131,9 @@ def open_checkpoint(path: str | os.PathLike[str], disk: Disk | None = None) -> C
     """
     disk = disk or AnyDisk()
     directory = absolute(path)
-    if not disk.is_directory(directory):
-        return CheckpointReader(path, disk)
     try:
+        if not disk.is_directory(directory):
+            return CheckpointReader(path, disk)
         state = read_state(disk, directory)
     except OSError as error:
         raise op_error(error) from error

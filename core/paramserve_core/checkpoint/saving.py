@@ -17,13 +17,13 @@ from __future__ import annotations
 
 import enum
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import PurePath
 from typing import Final
 
 from google.protobuf.message import DecodeError
 
-from paramserve_core.checkpoint.disk import Disk, DiskFile, write_new
+from paramserve_core.checkpoint.disk import Disk, DiskFile, op_error, write_new
 from paramserve_core.checkpoint.index import IndexHead, Layout, decode_head, layout_of
 from paramserve_core.checkpoint.json_fields import MalformedError
 from paramserve_core.checkpoint.places import (
@@ -53,6 +53,7 @@ from paramserve_core.errors import (
     FailedPreconditionError,
     InvalidArgumentError,
     NotFoundError,
+    OpError,
     ResourceExhaustedError,
     UnimplementedError,
 )
@@ -191,7 +192,10 @@ class Saves:
             raise InvalidArgumentError(
                 None, None, f"there is no shard {request.shard} of {request.shard_count}"
             )
-        self._exclusively(save, lambda: self._write(save, request))
+        try:
+            self._exclusively(save, lambda: self._write(save, request))
+        except OSError as error:
+            raise _not_written(error, save.tensors) from error
         return save.written
 
     def _write(self, save: _Save, request: messages.WriteShardRequest) -> None:
@@ -388,6 +392,18 @@ class Saves:
             save.is_busy = False
             if save.is_given_up:
                 self._delete_files(save)
+
+
+def _not_written(error: OSError, tensors: Sequence[TakenTensor]) -> OpError:
+    """The error of a shard that the disk did not take: also what it was to hold."""
+    if not tensors:
+        return op_error(error)
+    largest = max(tensors, key=lambda t: t.array.nbytes)
+    return op_error(
+        error,
+        f"; it was to hold {len(tensors)} tensors, the largest {largest.key!r:.200} of "
+        f"{largest.array.nbytes} bytes",
+    )
 
 
 def _check_index(content: bytes, save_id: str | None) -> IndexHead:

@@ -12,16 +12,16 @@ Thread rule: pure functions, but for the disk.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Any
+from typing import Any, Final
 
 from numpy.typing import NDArray
 
 from paramserve_core import dtypes
-from paramserve_core.checkpoint.crew import for_each
+from paramserve_core.checkpoint.checksum import crc32
+from paramserve_core.checkpoint.crew import WIDTH, for_each
 from paramserve_core.checkpoint.disk import Disk, DiskFile
 from paramserve_core.checkpoint.index import CHUNK_BYTES, Part, chunk_count, stored_name
 from paramserve_core.checkpoint.json_fields import MalformedError
@@ -32,6 +32,12 @@ from paramserve_core.dtypes import DType
 from paramserve_core.errors import InvalidArgumentError
 from paramserve_core.runtime import Runtime
 from paramserve_protos.v1 import checkpoint_service_pb2 as messages
+
+_WRITE_BACK_BYTES: Final = 64 << 20
+"""After so many bytes one of the threads sees to it that the disk begins with them.
+
+Left to itself the kernel keeps what is written in memory, and the disk is idle until the end.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +111,7 @@ def write_safetensors(
         offset += len(content)
     header = encode_header(list(entries.values()), {"format": "paramserve"})
     contents.header_bytes = len(header)
-    contents.header_checksum = zlib.crc32(header)
+    contents.header_checksum = crc32(header)
     contents.bytes = len(header) + offset
     position = len(header)
     for tensor, content in zip(ordered, data, strict=True):
@@ -160,18 +166,28 @@ def _write_chunks(
     check: Callable[[], None],
 ) -> None:
     checksums = [[0] * chunk_count(len(content), CHUNK_BYTES) for content in data]
-    pieces = [
-        (tensor, chunk) for tensor, found in enumerate(checksums) for chunk in range(len(found))
-    ]
+    pieces: list[tuple[int, int] | None] = []
+    unsent = 0
+    for tensor, content in enumerate(data):
+        for chunk in range(len(checksums[tensor])):
+            pieces.append((tensor, chunk))
+            unsent += min(len(content) - chunk * CHUNK_BYTES, CHUNK_BYTES)
+            if unsent >= _WRITE_BACK_BYTES:
+                pieces.append(None)
+                unsent = 0
 
-    def write(piece: tuple[int, int]) -> None:
+    def write(piece: tuple[int, int] | None) -> None:
         check()
+        if piece is None:
+            file.write_back()
+            return
         tensor, chunk = piece
         begin = chunk * CHUNK_BYTES
         content = data[tensor][begin : begin + CHUNK_BYTES]
-        checksums[tensor][chunk] = zlib.crc32(content)
+        checksums[tensor][chunk] = crc32(content)
         file.write_at(content, contents.tensors[tensor].offset + begin)
 
-    for_each(runtime, pieces, write)
+    # One thread more than write: somebody mostly waits for the disk.
+    for_each(runtime, pieces, write, width=WIDTH + 1)
     for message, found in zip(contents.tensors, checksums, strict=True):
         message.checksums.extend(found)
