@@ -26,8 +26,6 @@ NOT_YET = frozenset(
     [
         "while_loop",
         "py_func",
-        "train.Coordinator",
-        "train.LooperThread",
         "train.Supervisor",
         "train.SessionManager",
         "train.SyncReplicasOptimizer",

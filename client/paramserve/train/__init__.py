@@ -52,6 +52,8 @@ from paramserve._session.server import Server as Server
 from paramserve._summary.event_file import summary_iterator as summary_iterator
 from paramserve._summary.graph_file import write_graph as write_graph
 from paramserve._summary.writer import SummaryWriter as SummaryWriter
+from paramserve._threads.coordinator import Coordinator as Coordinator
+from paramserve._threads.looper import LooperThread as LooperThread
 from paramserve._variables.device_setter import (
     GreedyLoadBalancingStrategy as GreedyLoadBalancingStrategy,
 )
