@@ -104,6 +104,12 @@ class StepGate:
                 if key in self._recent:
                     self._recent[key].has_ended = True
 
+    def end_session(self, session: str) -> None:
+        """No more of that session's steps will come, not even of those that are done here."""
+        with self._lock:
+            for (name, _), progress in self._recent.items():
+                progress.has_ended |= name == session
+
     def hold(self, hold_id: str) -> service_pb2.HoldStepsResponse:
         """Closes the gate; returns once no stage is inside.
 

@@ -322,4 +322,5 @@ class TaskSession:
         """Cancels every step and drops every plan; nothing begins afterwards."""
         self._is_closed = True
         self.end_steps(list(self._steps))
+        self.gate.end_session(self.name)
         self._plans.clear()
