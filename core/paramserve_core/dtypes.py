@@ -40,6 +40,7 @@ _TYPES: Final[tuple[tuple[str, types_pb2.DataType, type], ...]] = (
     ("float16", types_pb2.DT_HALF, np.float16),
     ("uint32", types_pb2.DT_UINT32, np.uint32),
     ("uint64", types_pb2.DT_UINT64, np.uint64),
+    ("resource", types_pb2.DT_RESOURCE, np.object_),
 )
 _NAME_OF: Final = {int(number): name for name, number, _ in _TYPES}
 _NUMPY_OF: Final = {int(number): numpy_type for _, number, numpy_type in _TYPES}
@@ -286,6 +287,8 @@ bool: Final = _BY_ENUM[types_pb2.DT_BOOL]
 complex64: Final = _BY_ENUM[types_pb2.DT_COMPLEX64]
 complex128: Final = _BY_ENUM[types_pb2.DT_COMPLEX128]
 string: Final = _BY_ENUM[types_pb2.DT_STRING]
+#: A handle on something that a running step holds. It has no elements and never leaves its task.
+resource: Final = _BY_ENUM[types_pb2.DT_RESOURCE]
 
 float16_ref: Final = float16.as_ref
 half_ref: Final = float16_ref
@@ -306,9 +309,9 @@ complex64_ref: Final = complex64.as_ref
 complex128_ref: Final = complex128.as_ref
 string_ref: Final = string.as_ref
 
-#: Every type without its reference twin, in the order of the enum.
+#: Every type that an element may have, in the order of the enum.
 ALL_TYPES: Final[tuple[DType, ...]] = tuple(
-    dtype for _, dtype in sorted(_BY_ENUM.items()) if not dtype.is_ref
+    dtype for _, dtype in sorted(_BY_ENUM.items()) if not dtype.is_ref and dtype is not resource
 )
 
 _BY_NAME: Final[dict[str, DType]] = {

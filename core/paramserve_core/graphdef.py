@@ -26,7 +26,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from paramserve_core.dtypes import DType, as_dtype
+from paramserve_core.dtypes import DType, as_dtype, resource
 from paramserve_core.errors import InvalidArgumentError, OpError
 from paramserve_core.opdefs.registry import REQUIRED, AttrDef, AttrKind, OpDef
 from paramserve_core.shapes import TensorShape
@@ -137,6 +137,11 @@ def _canonical_item(value: Any, attr: AttrDef, op: str, name: str) -> Any:
         raise TypeError(
             f"attribute {name!r} of op {op!r} must be of kind {attr.kind}, got {value!r}{reason}"
         ) from None
+    if item is resource and not attr.takes_handles:
+        raise TypeError(
+            f"attribute {name!r} of op {op!r}: data type resource is a handle, which the op cannot "
+            "compute with"
+        )
     if attr.allowed and item not in attr.allowed:
         allowed = ", ".join(sorted(_text(choice) for choice in attr.allowed))
         if attr.kind == "type":

@@ -27,11 +27,13 @@ ELSEWHERE = {
     *("Relu6Grad", "ReluGrad", "RsqrtGrad", "SeluGrad", "SigmoidGrad", "SoftplusGrad"),
     *("SoftsignGrad", "SparseSegmentMeanGrad", "SparseSegmentSqrtNGrad"),
     *("SparseSegmentSumGrad", "SqrtGrad", "StridedSliceGrad", "TanhGrad"),
+    *("StackCloseV2", "StackPopV2", "StackPushV2", "StackV2"),
     # What variables and savers are made of.
     *("Restore", "RestoreSlice", "Variable", "VariableV2"),
     # What graphs of TensorFlow have in place of ops that the functions make.
     *("AddV2", "BiasAddV1", "Concat", "ControlTrigger", "Div", "Mod"),
-    *("ParallelDynamicStitch", "PlaceholderV2", "PreventGradient", "SelectV2"),
+    *("ParallelDynamicStitch", "PlaceholderV2", "PreventGradient", "RefExit"),
+    *("RefNextIteration", "SelectV2"),
     *("SparseSegmentMeanWithNumSegments", "SparseSegmentSqrtNWithNumSegments"),
     *("SparseSegmentSumWithNumSegments", "StaticRegexFullMatch", "StringJoin", "TopK"),
 }

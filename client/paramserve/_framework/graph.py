@@ -51,10 +51,11 @@ class Graph(GraphScopes, GraphCollections):
         self._operations: dict[str, Operation] = {}
         # Other threads read it without the lock, so it counts only what is there to stay.
         self._version = 0
-        self._all_or_nothing_depth = 0
+        self._all_at_once_depth = 0
         self._names = NameTable()
         self._seed: int | None = None
         self._is_finalized = False
+        self._kept: list[object] = []
         self._unfeedable: set[Tensor] = set()
         self._unfetchable: set[Any] = set()
 
@@ -86,6 +87,10 @@ class Graph(GraphScopes, GraphCollections):
     def finalize(self) -> None:
         """From now on adding an operation raises RuntimeError."""
         self._is_finalized = True
+
+    def keep_alive(self, thing: object) -> None:
+        """Keeps something for as long as the graph is there: what its operations refer to."""
+        self._kept.append(thing)
 
     @property
     def building_function(self) -> bool:
@@ -310,9 +315,9 @@ class Graph(GraphScopes, GraphCollections):
             self._check_not_finalized()
             self._check_inputs(definition, attrs, inputs)
             controls: Sequence[Operation] = [*control_inputs, *self._waits_for(inputs)]
-            branch = stacks.control_flow
-            if branch is not None:
-                inputs, controls = branch.admit(inputs, controls)
+            region = stacks.control_flow
+            if region is not None:
+                inputs, controls = region.admit(definition.name, inputs, controls)
             if stacks.container and attrs.get("container") == "":
                 attrs = {**attrs, "container": stacks.container}
             extra = extra_attrs or _NO_ATTRS
@@ -332,7 +337,7 @@ class Graph(GraphScopes, GraphCollections):
                 colocated_with=groups,
                 device=device,
                 extra_attrs=extra,
-                control_flow=branch,
+                control_flow=region,
                 site=creation_site.capture(),
             )
             if infer:
@@ -340,8 +345,8 @@ class Graph(GraphScopes, GraphCollections):
             if place:
                 op._device = self._device_of(op)
             self._insert(op)
-            if branch is not None:
-                branch.entered(op)
+            if region is not None:
+                region.entered(op)
         return op
 
     def _name_for(self, name: str) -> str:
@@ -358,7 +363,7 @@ class Graph(GraphScopes, GraphCollections):
     def _insert(self, op: Operation) -> None:
         self._names.reserve(op.name)
         self._operations[op.name] = op
-        if not self._all_or_nothing_depth:
+        if not self._all_at_once_depth:
             self._version = len(self._operations)
         for tensor in op.inputs:
             tensor._consumers.append(op)
@@ -366,21 +371,46 @@ class Graph(GraphScopes, GraphCollections):
             block.saw(op)
 
     @contextmanager
-    def all_or_nothing(self) -> Iterator[None]:
-        """Holds the graph for a block; an exception removes the operations that it added."""
+    def all_at_once(self) -> Iterator[None]:
+        """Holds the graph for a block: a session sees what it adds when all of that is there."""
         with self._lock:
+            self._all_at_once_depth += 1
+            try:
+                yield
+            finally:
+                self._all_at_once_depth -= 1
+                if not self._all_at_once_depth:
+                    self._version = len(self._operations)
+
+    @contextmanager
+    def all_or_nothing(self) -> Iterator[None]:
+        """As `all_at_once`, and an exception removes the operations that the block added."""
+        with self.all_at_once():
             count = len(self._operations)
-            self._all_or_nothing_depth += 1
             try:
                 yield
             except BaseException:
                 while len(self._operations) > count:
                     self._remove_newest()
                 raise
-            finally:
-                self._all_or_nothing_depth -= 1
-                if not self._all_or_nothing_depth:
-                    self._version = len(self._operations)
+
+    def close_loop(self, merge: Operation, index: int, tensor: Tensor) -> None:
+        """Puts `tensor`, of a later operation, in place of an input of a `Merge`.
+
+        That input was there to be replaced, because the operations of a loop need each other. Both
+        operations were added in the running `all_at_once` block, so nobody has seen it.
+
+        Raises:
+            TypeError: the tensor is of another type.
+        """
+        with self._lock:
+            assert self._all_at_once_depth
+            dtype = merge.definition.input_dtypes(merge.attrs)[index]
+            if tensor.dtype is not dtype and tensor.dtype.base_dtype is not dtype:
+                raise TypeError(f"{merge.name} takes {dtype.name}, got {tensor!r}")
+            merge._inputs[index]._consumers.remove(merge)
+            merge._inputs = (*merge._inputs[:index], tensor, *merge._inputs[index + 1 :])
+            tensor._consumers.append(merge)
 
     def _remove_newest(self) -> None:
         name, op = self._operations.popitem()

@@ -146,7 +146,7 @@ class GraphScopes(ABC):
 
         Args:
             control_inputs: operations or tensors; None leaves the dependencies of the blocks
-                around, and the branch of a conditional that a block around is building.
+                around, and the branch or loop that a block around is building.
 
         Raises:
             TypeError: something in the list is no operation or tensor.
@@ -166,9 +166,9 @@ class GraphScopes(ABC):
             stacks.controls, stacks.control_flow = old, old_flow
 
     @contextmanager
-    def control_flow(self, branch: ControlFlow | None) -> Iterator[None]:
-        """Makes the block's operations part of a branch of a conditional; None: of none."""
-        old, self._stacks.control_flow = self._stacks.control_flow, branch
+    def control_flow(self, region: ControlFlow | None) -> Iterator[None]:
+        """Makes the block's operations part of a branch or a loop; None: of none."""
+        old, self._stacks.control_flow = self._stacks.control_flow, region
         try:
             yield
         finally:
@@ -195,7 +195,7 @@ class GraphScopes(ABC):
 
     @property
     def current_control_flow(self) -> ControlFlow | None:
-        """The branch of a conditional that this thread is building."""
+        """The branch of a conditional, or the loop, that this thread is building."""
         return self._stacks.control_flow
 
     # What a new operation gets.

@@ -3,7 +3,8 @@
 Attributes are kept in their canonical Python form (see `paramserve_core.graphdef`) and a `NodeDef`
 is made when somebody asks, so that a large constant is held once.
 
-Thread rule: an operation is complete when its graph has it, and does not change from then on.
+Thread rule: an operation is complete when its graph has it, and does not change from then on; a
+`Merge` of a loop is complete when the loop is (`Graph.close_loop`).
 """
 
 from __future__ import annotations
@@ -127,7 +128,7 @@ class Operation:
 
     @property
     def control_flow(self) -> ControlFlow | None:
-        """The branch of a conditional that the operation is part of."""
+        """The branch of a conditional, or the loop, that the operation was made in."""
         return self._control_flow
 
     @property

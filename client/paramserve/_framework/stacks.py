@@ -17,24 +17,28 @@ DeviceFunction = Callable[[Any], Any]
 
 
 class ControlFlow(Protocol):
-    """One branch of a conditional, while it is built.
+    """One branch of a conditional, or a loop, while it is built.
 
-    Every operation that is made inside `Graph.control_flow(branch)` passes through `admit` before
-    it is made and through `entered` once it is in the graph.
+    Every operation that is made inside `Graph.control_flow(region)` passes through `admit` before
+    it is made and through `entered` once it is in the graph. Regions nest; what enters one enters
+    those around it too.
     """
 
     def admit(
-        self, inputs: Sequence[Tensor], control_inputs: Sequence[Operation]
+        self, op_type: str, inputs: Sequence[Tensor], control_inputs: Sequence[Operation]
     ) -> tuple[Sequence[Tensor], Sequence[Operation]]:
         """What a new operation takes in place of the inputs and control inputs that it was given.
 
-        A tensor from outside comes in through a switch, and an operation that would run
-        unconditionally waits for the branch. `admit` may add operations itself; it leaves the
-        block (`with graph.control_flow(None)`) while it does.
+        A tensor from outside comes into a branch through a switch and into a loop through an
+        enter, and an operation that would run unconditionally waits for the region. `admit` may
+        add operations itself; it leaves the block (`with graph.control_flow(None)`) while it does.
         """
 
+    def awaited(self, op: Operation) -> Operation:
+        """What an operation of the region waits for in place of `op`."""
+
     def entered(self, op: Operation) -> None:
-        """`op` is in the graph and belongs to the branch."""
+        """`op` is in the graph and belongs to the region."""
 
 
 class ControlDependencies:
@@ -62,7 +66,7 @@ class Stacks(threading.local):
         name_scope: without a "/" at its end.
         devices: device functions, innermost last; None passes over those before it.
         controls: the `control_dependencies` blocks, innermost last.
-        control_flow: the innermost conditional.
+        control_flow: the innermost branch or loop.
         colocations: the operations to be placed with, innermost last.
         container: where variables go on the server.
         gradient_names: op type to the name of another gradient function.

@@ -26,7 +26,12 @@ from paramserve._ops.emit import emit_tensor
 from paramserve._ops.indexing import gather
 from paramserve._ops.math import equal
 
-for _op in ("Assert", "ControlTrigger", "NoOp"):
+for _op in ("Assert", "ControlTrigger", "LoopCond", "NoOp"):
+    NoGradient(_op)
+for _op in ("StackCloseV2", "StackPopV2", "StackPushV2", "StackV2"):
+    NoGradient(_op)
+# A loop is differentiated as one, see `loops`; these are never asked by themselves.
+for _op in ("Exit", "NextIteration", "RefExit", "RefNextIteration"):
     NoGradient(_op)
 
 
@@ -60,6 +65,14 @@ def _sparse_side(tensor: Tensor, grad: Any) -> IndexedSlices:
             no_rows = constant([], "int64")
             return IndexedSlices(gather(tensor, no_rows), identity(no_rows))
         return IndexedSlices(identity(grad.values), identity(cast(grad.indices, "int64")))
+
+
+@RegisterGradient("Enter")
+@RegisterGradient("RefEnter")
+@takes_sparse
+def _enter(op: Operation, grad: Any) -> Any:
+    """Inside of a loop that is still being built, where a tensor from outside is a tensor."""
+    return grad
 
 
 @RegisterGradient("Merge")

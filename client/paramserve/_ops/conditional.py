@@ -28,6 +28,7 @@ from paramserve._ops.emit import emit_tensors
 from paramserve._ops.joining import stack
 from paramserve._ops.math import less_equal
 from paramserve._ops.math_reduce import reduce_any, reduce_sum
+from paramserve._ops.nest import leaves, rebuilt
 from paramserve._ops.renamed import needed, one_of
 from paramserve_core import dtypes
 
@@ -76,17 +77,23 @@ class _Branch:
         self._brought: dict[Tensor, Tensor] = {}
 
     def admit(
-        self, inputs: Sequence[Tensor], control_inputs: Sequence[Operation]
+        self, op_type: str, inputs: Sequence[Tensor], control_inputs: Sequence[Operation]
     ) -> tuple[Sequence[Tensor], Sequence[Operation]]:
         """See `ControlFlow`."""
         if not inputs and self._inside.isdisjoint(control_inputs):
             control_inputs = [*control_inputs, self.pivot.op]
-        return [self._bring(tensor) for tensor in inputs], control_inputs
+        return [self._bring(tensor) for tensor in inputs], list(map(self.awaited, control_inputs))
+
+    def awaited(self, op: Operation) -> Operation:
+        """See `ControlFlow`."""
+        return op if op in self._inside or self._outer is None else self._outer.awaited(op)
 
     def entered(self, op: Operation) -> None:
         """See `ControlFlow`; a tensor that may not be there cannot be fetched."""
         self._inside.add(op)
         op.graph.prevent_fetching(op)
+        if self._outer is not None:
+            self._outer.entered(op)
 
     def _bring(self, tensor: Tensor) -> Tensor:
         """The tensor as it is inside the branch."""
@@ -112,7 +119,7 @@ class _Result:
 
     def __init__(self, structure: Any, pivot: Tensor) -> None:
         self.structure = structure
-        self.leaves = [_as_value(leaf, pivot) for leaf in _leaves(structure)]
+        self.leaves = [_as_value(leaf, pivot) for leaf in leaves(structure)]
 
 
 def _as_value(leaf: Any, pivot: Tensor) -> Tensor | IndexedSlices:
@@ -191,7 +198,7 @@ def cond(
         when_false = _Branch(pred, false_pivot, 0).run(false_fn)
         _check_alike(when_true, when_false)
         merged = [_merged(a, b) for a, b in zip(when_false.leaves, when_true.leaves, strict=True)]
-        return _rebuilt(when_true.structure, iter(merged), strict)
+        return rebuilt(when_true.structure, iter(merged), strict)
 
 
 def _merged(if_false: Any, if_true: Any) -> Tensor | IndexedSlices:
@@ -222,33 +229,6 @@ def _check_alike(when_true: _Result, when_false: _Result) -> None:
                 "the results of true_fn and false_fn must have the same type, they are "
                 f"{type(a).__name__} of {a.dtype.name} and {type(b).__name__} of {b.dtype.name}"
             )
-
-
-def _leaves(structure: Any) -> list[Any]:
-    if structure is None:
-        return []
-    if isinstance(structure, Mapping):
-        return [leaf for key in sorted(structure) for leaf in _leaves(structure[key])]
-    if isinstance(structure, (list, tuple)):
-        return [leaf for part in structure for leaf in _leaves(part)]
-    return [structure]
-
-
-def _rebuilt(structure: Any, leaves: Any, strict: bool = True) -> Any:
-    """The structure with other leaves; a list or tuple of one is that one, unless `strict`."""
-    if structure is None:
-        return None
-    if isinstance(structure, Mapping):
-        parts = {key: _rebuilt(structure[key], leaves) for key in sorted(structure)}
-        return {key: parts[key] for key in structure}
-    if isinstance(structure, (list, tuple)):
-        items = [_rebuilt(part, leaves) for part in structure]
-        if len(items) == 1 and not strict:
-            return items[0]
-        if hasattr(structure, "_fields"):
-            return type(structure)(*items)
-        return type(structure)(items)
-    return next(leaves)
 
 
 def case(
@@ -315,7 +295,7 @@ def case(
             if pairs:
                 return chosen()
             result = _Result(chosen(), constant(True))
-            return _rebuilt(result.structure, iter(result.leaves), strict)
+            return rebuilt(result.structure, iter(result.leaves), strict)
 
 
 def _choice(

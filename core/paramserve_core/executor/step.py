@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from paramserve_core.errors import CancelledError
+from paramserve_core.executor.host_functions import HostFunctions
 from paramserve_core.executor.store import VariableStore
 from paramserve_core.kernels.random_streams import RandomStreams
 from paramserve_core.kernels.registry import KernelNode
+from paramserve_core.kernels.stacks import StackBudget
 
 if TYPE_CHECKING:
     from paramserve_core.checkpoint.graph_files import GraphFiles
@@ -25,22 +27,35 @@ class StepContext:
     Attributes:
         store: the variables of the task.
         files: the checkpoint files that ops may touch; None where there is no disk.
+        functions: the Python functions that ops may call; None in a server.
         is_cancelled: whether `cancel` was called.
     """
 
-    __slots__ = ("_random", "files", "is_cancelled", "store")
+    __slots__ = ("_random", "_stack_budget", "files", "functions", "is_cancelled", "store")
 
     def __init__(
-        self, store: VariableStore, random: RandomStreams, files: GraphFiles | None = None
+        self,
+        store: VariableStore,
+        random: RandomStreams,
+        files: GraphFiles | None = None,
+        functions: HostFunctions | None = None,
     ) -> None:
         self.store = store
         self.files = files
+        self.functions = functions
         self._random = random
+        self._stack_budget: StackBudget | None = None
         self.is_cancelled = False
 
     def random_stream(self, node: KernelNode) -> np.random.Generator:
         """The random stream of `node` in this session; each use advances it."""
         return self._random.stream(node.name, node.attrs["seed"], node.attrs["seed2"])
+
+    def stack_budget(self) -> StackBudget:
+        """What counts the bytes of the step's stacks."""
+        if self._stack_budget is None:
+            self._stack_budget = StackBudget()
+        return self._stack_budget
 
     def cancel(self) -> None:
         """Makes the step end at its next node; may be called from any thread."""

@@ -1,4 +1,7 @@
-"""Kernels that decide what runs.
+"""Kernels that decide what runs, and those of stacks.
+
+The ends of a loop have kernels that pass a value on, which run nowhere: the executor takes a loop
+apart when it compiles it (`executor.loops`).
 
 Thread rule: see `kernels.registry`.
 """
@@ -10,8 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from paramserve_core.dtypes import resource
 from paramserve_core.errors import InternalError, InvalidArgumentError
 from paramserve_core.kernels.registry import DEAD, KernelNode, kernel
+from paramserve_core.kernels.stacks import Stack
 
 Array = NDArray[Any]
 
@@ -38,6 +43,51 @@ def _merge(node: KernelNode, *inputs: Any) -> tuple[Any, Array]:
         if value is not DEAD:
             return value, np.asarray(index, np.int32)
     raise InternalError(None, None, "a Merge ran and none of its inputs was alive")
+
+
+@kernel("Enter", "RefEnter", "Exit", "RefExit", "NextIteration", "RefNextIteration", "LoopCond")
+def _passed_on(node: KernelNode, value: Any) -> Any:
+    return value
+
+
+@kernel("StackV2", takes_step=True)
+def _stack(node: KernelNode, step: Any, max_size: Array) -> Stack:
+    if max_size.shape != ():
+        raise InvalidArgumentError(
+            None, None, f"Stack size must be a scalar, but has shape: {list(max_size.shape)}"
+        )
+    return Stack(node.name, int(max_size), step.stack_budget())
+
+
+@kernel("StackPushV2")
+def _stack_push(node: KernelNode, handle: Any, element: Any) -> Any:
+    _stack_of(handle).push(element)
+    return element
+
+
+@kernel("StackPopV2")
+def _stack_pop(node: KernelNode, handle: Any) -> Any:
+    element = _stack_of(handle).pop()
+    wanted = node.attrs["elem_type"]
+    is_stack = element.__class__ is Stack
+    if is_stack != (wanted is resource) or not (is_stack or element.dtype == wanted.as_numpy_dtype):
+        found = "a stack" if is_stack else element.dtype
+        raise InvalidArgumentError(
+            None, None, f"the stack holds {found}, elem_type says {wanted.name}"
+        )
+    return element
+
+
+@kernel("StackCloseV2")
+def _stack_close(node: KernelNode, handle: Any) -> None:
+    _stack_of(handle).close()
+
+
+def _stack_of(handle: Any) -> Stack:
+    if handle.__class__ is not Stack:
+        raise InvalidArgumentError(None, None, "the handle is none of a stack; StackV2 makes one")
+    found: Stack = handle
+    return found
 
 
 @kernel("Assert")

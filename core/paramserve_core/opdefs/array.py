@@ -18,6 +18,7 @@ from paramserve_core.opdefs.registry import (
     bool_attr,
     int_attr,
     list_attr,
+    passing_type_attr,
     register_op,
     shape_attr,
     string_attr,
@@ -93,7 +94,13 @@ register_op(
 
 # The same value.
 
-register_op("Identity", inputs="input: T", outputs="output: T", attrs=_ANY, shape=shapes.unchanged)
+register_op(
+    "Identity",
+    inputs="input: T",
+    outputs="output: T",
+    attrs={"T": passing_type_attr()},
+    shape=shapes.unchanged,
+)
 register_op(
     "IdentityN",
     inputs="input: T",

@@ -34,13 +34,18 @@ REQUIRED: Final = object()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttrDef:
-    """One attribute of an op: its kind, and which values it may take."""
+    """One attribute of an op: its kind, and which values it may take.
+
+    A type may be `resource`, a handle, only where the op `takes_handles`: most kernels compute
+    with elements, and a handle has none.
+    """
 
     kind: AttrKind
     is_list: bool = False
     default: Any = REQUIRED
     allowed: tuple[Any, ...] = ()
     minimum: int | None = None
+    takes_handles: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +161,11 @@ class OpDef:
 def type_attr(allowed: Iterable[DType] = (), default: Any = REQUIRED) -> AttrDef:
     """An attribute that is a dtype, one of `allowed` (any if empty)."""
     return AttrDef(kind="type", allowed=tuple(allowed), default=default)
+
+
+def passing_type_attr() -> AttrDef:
+    """An attribute that is the dtype of what an op passes on unseen: any, and a handle's."""
+    return AttrDef(kind="type", takes_handles=True)
 
 
 def type_list_attr(default: Any = REQUIRED, minimum: int | None = None) -> AttrDef:

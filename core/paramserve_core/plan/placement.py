@@ -1,10 +1,10 @@
 """Which task runs which node.
 
-Nodes that must be together form a *group*: an op that takes a reference and the variable that it
-refers to, an op and what it asks to be colocated with, and everything between the switches and
-merges of a conditional (a branch that is not taken is known to the task that skips it and to no
-other). A group goes where its variable's device says, else where any member's device says, else to
-the default task.
+Nodes that must be together form a *group*: an op that takes a reference or a handle and what made
+that, an op and what it asks to be colocated with, all of a loop, and everything between the
+switches and merges of a conditional (a branch that is not taken is known to the task that skips it
+and to no other). A group goes where its variable's device says, else where any member's device
+says, else to the default task.
 
 A device may be partial: "/job:ps" is the first task of that job, "" is the default task. The only
 device type is CPU; another one is refused, or passed over with soft placement.
@@ -16,14 +16,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+from types import MappingProxyType
 
 from paramserve_core.devices import DeviceSpec
+from paramserve_core.dtypes import resource
 from paramserve_core.errors import InvalidArgumentError
+from paramserve_core.frames import MERGE_OPS, SWITCH_OPS, Frame
 from paramserve_core.plan.graph import GraphNode, StepGraph
 
 VARIABLE_OPS = frozenset({"VariableV2", "Variable"})
-_SWITCHES = frozenset({"Switch", "RefSwitch"})
-_MERGES = frozenset({"Merge", "RefMerge"})
 
 
 class Placer:
@@ -41,8 +42,18 @@ class Placer:
         self._soft = soft
         self._task_of = lru_cache(maxsize=4096)(self._find_task)
 
-    def place(self, graph: StepGraph, nodes: Iterable[GraphNode]) -> dict[str, str]:
+    def place(
+        self,
+        graph: StepGraph,
+        nodes: Iterable[GraphNode],
+        loops: Mapping[str, Frame] = MappingProxyType({}),
+    ) -> dict[str, str]:
         """Answers the task of each of `nodes`, by node name.
+
+        Args:
+            graph: the graph.
+            nodes: the nodes of a step in their order, see `plan.ordering`.
+            loops: the name of each node inside a loop to its outermost loop.
 
         Raises:
             InvalidArgumentError: a device that no task matches or that is malformed, or two
@@ -52,11 +63,11 @@ class Placer:
         groups = _Groups()
         for node in chosen.values():
             for source, dtype in zip(node.inputs, node.input_dtypes, strict=True):
-                if dtype.is_ref:
+                if dtype.is_ref or dtype is resource:
                     groups.join(node.name, source.node)
             for name in node.colocated_with:
                 groups.join(node.name, name)
-        for name, other in _conditionals(chosen):
+        for name, other in (*_loop_pairs(loops), *_conditional_pairs(chosen, loops)):
             groups.join(name, other)
         members: dict[str, list[GraphNode]] = {}
         for name in dict.fromkeys((*chosen, *groups.names())):
@@ -79,8 +90,8 @@ class Placer:
                 node.message,
                 None,
                 f"{node.name} is on {task} and {other.name} on {other_task}, but they must be on "
-                "one task (a reference, a colocation or a conditional joins them); give both the "
-                "same device",
+                "one task (a reference, a colocation, a loop or a conditional joins them); give "
+                "both the same device",
             )
         return next(iter(found), self._default)
 
@@ -142,16 +153,36 @@ class _Groups:
         return self._parent.keys()
 
 
-def _conditionals(chosen: Mapping[str, GraphNode]) -> list[tuple[str, str]]:
-    """Pairs of nodes of one conditional: what a branch not taken would leave without a value."""
-    if not any(node.message.op in _SWITCHES for node in chosen.values()):
+def _loop_pairs(loops: Mapping[str, Frame]) -> list[tuple[str, str]]:
+    """Pairs of nodes of one loop: it runs as one."""
+    first: dict[Frame, str] = {}
+    return [(name, first.setdefault(loop, name)) for name, loop in loops.items()]
+
+
+def _conditional_pairs(
+    chosen: Mapping[str, GraphNode], loops: Mapping[str, Frame]
+) -> list[tuple[str, str]]:
+    """Pairs of nodes of one conditional: what a branch not taken would leave without a value.
+
+    A loop in a branch is part of it with all its nodes; the conditionals and switches inside of a
+    loop are together anyway.
+    """
+    if not any(node.message.op in SWITCH_OPS for node in chosen.values()):
         return []
     pairs = []
-    conditional: set[str] = set()
-    for node in sorted(chosen.values(), key=lambda n: n.index):
+    conditional: set[str | Frame] = set()
+    for node in chosen.values():
+        unit = loops.get(node.name, node.name)
+        is_looping = isinstance(unit, Frame)
         sources = [*(t.node for t in node.inputs), *node.controls]
-        inside = [name for name in sources if name in conditional]
+        inside = [
+            name
+            for name in sources
+            if (other := loops.get(name, name)) in conditional and other != unit
+        ]
         pairs += [(node.name, name) for name in inside]
-        if node.message.op in _SWITCHES or (inside and node.message.op not in _MERGES):
-            conditional.add(node.name)
+        begins = not is_looping and node.message.op in SWITCH_OPS
+        ends = not is_looping and node.message.op in MERGE_OPS
+        if begins or (inside and not ends):
+            conditional.add(unit)
     return pairs

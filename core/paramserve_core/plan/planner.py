@@ -1,10 +1,9 @@
 """From a graph and what is wanted of it to stages: prune, place, order, cut.
 
-*Prune*: what the fetches and targets need, going no further than a fed tensor. *Place*: see
-`plan.placement`. *Order*: the order of creation as far as dependencies allow, so that what no
-dependency orders still happens in an order that a reader of the program expects, and always in the
-same one. *Cut*: ``level(op) = max over its inputs of (level(input), + 1 when the input is on
-another task)``; all ops of one task and level are one stage and cost one request.
+*Prune*: what the fetches and targets need, going no further than a fed tensor. *Order*: see
+`plan.ordering`. *Place*: see `plan.placement`. *Cut*: ``level(op) = max over its inputs of
+(level(input), + 1 when the input is on another task)``; all ops of one task and level are one
+stage and cost one request. A loop has one level, because it runs as one.
 
 Two kinds of node are *copied*, so that they neither cost a stage nor order any: a constant goes
 into every stage that uses it, on any task, since copying it once beats sending it in every step; a
@@ -20,17 +19,16 @@ Thread rule: pure functions of a graph that is not being extended.
 
 from __future__ import annotations
 
-import heapq
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from paramserve_core.errors import InvalidArgumentError
-from paramserve_core.graphdef import decode_attrs
+from paramserve_core.frames import Frame
 from paramserve_core.plan.graph import GraphNode, StepGraph
+from paramserve_core.plan.ordering import StepOrder, dependencies, in_order, is_fed, prune
 from paramserve_core.plan.placement import VARIABLE_OPS, Placer
 from paramserve_protos.v1 import node_def_pb2, service_pb2
-
-_PLACEHOLDERS = frozenset({"Placeholder", "PlaceholderV2"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,73 +114,9 @@ def make_plan(
         raise InvalidArgumentError(None, None, f"{twice} is fed twice in one step")
     fetched = [str(graph.tensor(name)) for name in fetches]
     wanted = [name.rpartition(":")[0] for name in fetched if name not in set(fed)]
-    needed = _prune(graph, [*wanted, *targets], set(fed))
-    order = _order(needed, set(fed))
+    needed = prune(graph, [*wanted, *targets], set(fed))
+    order = in_order(needed, set(fed))
     return _Cutter(graph, placer, order, fed, fetched).plan()
-
-
-def _is_fed(name: str, fed: set[str]) -> bool:
-    """Whether a node's first output is fed, which also stands for the node's having run."""
-    return bool(fed) and f"{name}:0" in fed
-
-
-def _prune(graph: StepGraph, wanted: Sequence[str], fed: set[str]) -> dict[str, GraphNode]:
-    needed: dict[str, GraphNode] = {}
-    waiting = list(wanted)
-    while waiting:
-        name = waiting.pop()
-        if name in needed:
-            continue
-        node = graph.node(name)
-        if node.message.op in _PLACEHOLDERS:
-            if _is_fed(name, fed):
-                continue
-            attrs = decode_attrs(node.message, node.definition)
-            raise InvalidArgumentError(
-                node.message,
-                None,
-                f"You must feed a value for placeholder tensor '{name}' with dtype "
-                f"{attrs['dtype'].name} and shape {attrs['shape']}: pass it to run() in feed_dict",
-            )
-        needed[name] = node
-        waiting += [t.node for t in node.inputs if not fed or str(t) not in fed]
-        waiting += [c for c in node.controls if not _is_fed(c, fed)]
-    return needed
-
-
-def _dependencies(node: GraphNode, fed: set[str]) -> set[str]:
-    names = {t.node for t in node.inputs if not fed or str(t) not in fed}
-    names.update(c for c in node.controls if not _is_fed(c, fed))
-    return names
-
-
-def _order(needed: dict[str, GraphNode], fed: set[str]) -> list[GraphNode]:
-    """`needed` by creation, each after what it depends on (Kahn's algorithm with a heap)."""
-    missing: dict[str, int] = {}
-    users: dict[str, list[GraphNode]] = {}
-    ready: list[tuple[int, str]] = []
-    for name, node in needed.items():
-        dependencies = _dependencies(node, fed)
-        missing[name] = len(dependencies)
-        for dependency in dependencies:
-            users.setdefault(dependency, []).append(node)
-        if not dependencies:
-            ready.append((node.index, name))
-    heapq.heapify(ready)
-    order: list[GraphNode] = []
-    while ready:
-        _, name = heapq.heappop(ready)
-        order.append(needed[name])
-        for user in users.get(name, ()):
-            missing[user.name] -= 1
-            if not missing[user.name]:
-                heapq.heappush(ready, (user.index, user.name))
-    if len(order) != len(needed):
-        stuck = min((needed[n] for n, count in missing.items() if count), key=lambda n: n.index)
-        raise InvalidArgumentError(
-            stuck.message, None, f"the graph has a cycle through or before {stuck.name!r}"
-        )
-    return order
 
 
 class _Draft:
@@ -211,15 +145,16 @@ class _Cutter:
         self,
         graph: StepGraph,
         placer: Placer,
-        order: Sequence[GraphNode],
+        order: StepOrder,
         fed: Sequence[str],
         fetched: Sequence[str],
     ) -> None:
         self._feeds = {name: i for i, name in enumerate(fed)}
         self._fetched = fetched
-        self._tasks = placer.place(graph, order)
-        self._copied = self._find_copied(order)
-        self._order = [n for n in order if n.name not in self._copied]
+        self._tasks = placer.place(graph, order.nodes, order.loops)
+        self._copied = self._find_copied(order.nodes)
+        self._order = [n for n in order.nodes if n.name not in self._copied]
+        self._loops = order.loops
         self._levels: dict[str, int] = {}
         self._drafts: list[_Draft] = []
         self._stage_of: dict[str, int] = {}
@@ -256,20 +191,26 @@ class _Cutter:
     def _assign_levels(self) -> None:
         fed = self._fed_set()
         found: dict[tuple[int, str], _Draft] = {}
-        for node in self._order:
-            task = self._tasks[node.name]
+        for _, unit in itertools.groupby(self._order, self._unit):
+            nodes = list(unit)
+            task = self._tasks[nodes[0].name]
             level = 0
-            for name in _dependencies(node, fed):
+            for name in {name for node in nodes for name in dependencies(node, fed)}:
                 if name in self._levels:
                     crossing = self._tasks[name] != task
                     level = max(level, self._levels[name] + crossing)
-            self._levels[node.name] = level
+            self._levels.update((node.name, level) for node in nodes)
             draft = found.setdefault((level, task), _Draft(task, level))
-            draft.nodes.append(node)
+            draft.nodes += nodes
         # By level, then by first use: an order in which they could run one after another.
         self._drafts = sorted(found.values(), key=lambda d: (d.level, d.nodes[0].index))
         for number, draft in enumerate(self._drafts):
             self._stage_of.update((node.name, number) for node in draft.nodes)
+
+    def _unit(self, node: GraphNode) -> Frame | str:
+        """What has one level: a loop, or a node outside of all loops."""
+        loop = self._loops.get(node.name)
+        return node.name if loop is None else loop
 
     def _place_fetched_copies(self) -> None:
         """A fetched constant or variable is answered by some stage of its task."""
@@ -298,7 +239,7 @@ class _Cutter:
                 else:
                     self._bring(number, tensor.node, name)
             for control in node.controls:
-                if control in self._stage_of and not _is_fed(control, fed):
+                if control in self._stage_of and not is_fed(control, fed):
                     draft.needs.add(self._stage_of[control])
         earlier = [i for i in range(number) if self._drafts[i].task == draft.task]
         if earlier:

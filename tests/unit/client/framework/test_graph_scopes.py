@@ -232,7 +232,7 @@ class Branch:
         self.pivot = pivot
         self.ops = []
 
-    def admit(self, inputs, control_inputs):
+    def admit(self, op_type, inputs, control_inputs):
         with self.graph.control_flow(None):
             inside = [t if t.op in self.ops else identity(t, "enter") for t in inputs]
         return inside, [*control_inputs, self.pivot]
