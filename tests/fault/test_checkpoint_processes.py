@@ -20,7 +20,7 @@ from paramserve._session.session import Session
 from paramserve_core import dtypes
 from paramserve_core.cluster import ClusterSpec
 from paramserve_core.errors import DataLossError, OpError
-from paramserve_core.master.connect import RECONNECT_VARIABLE
+from paramserve_core.master.connect import CONNECT_VARIABLE, RECONNECT_VARIABLE
 from processes import parameter_servers
 
 pytestmark = pytest.mark.slow
@@ -106,6 +106,29 @@ def test_process_killed_at_any_operation_leaves_one_whole_checkpoint(tmp_path):
         kinds = sorted(name.partition(".")[2][-16:] for name in os.listdir(folder))
         assert len(kinds) == 5, os.listdir(folder)
     assert killed == len(range(0, operations, 2))
+
+
+# ----- processes killed at random times
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_twenty_five_rounds_of_kills_while_saving_lose_nothing_that_was_acknowledged(tmp_path, seed):
+    """Servers, the client, or all; see `killed_rounds`."""
+    folder = Path(__file__).parents[1]
+    process = subprocess.run(
+        [sys.executable, folder / "killed_rounds.py", tmp_path, str(seed), "25"],
+        capture_output=True,
+        text=True,
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(folder), *sys.path]),
+            "GRPC_ENABLE_FORK_SUPPORT": "0",
+            CONNECT_VARIABLE: "10",
+            RECONNECT_VARIABLE: "0.1",
+        },
+    )
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.startswith("25 rounds")
 
 
 # ----- servers
