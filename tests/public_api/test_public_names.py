@@ -24,8 +24,6 @@ NAMES_IN_SIGNATURES = {
 
 NOT_YET = frozenset(
     [
-        "while_loop",
-        "py_func",
         "train.Supervisor",
         "train.SessionManager",
         "train.SyncReplicasOptimizer",

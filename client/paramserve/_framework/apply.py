@@ -34,7 +34,8 @@ def apply_op(op_type: str, name: str | None = None, **arguments: Any) -> Any:
 
     Returns:
         The output tensor; a list where the op has several outputs or its output is a list; or the
-        Operation where it has none.
+        Operation where it has none. An empty list of outputs counts as none where the op has a
+        state, and so a reason to run all the same.
 
     Raises:
         NotFoundError: there is no such op.
@@ -52,9 +53,9 @@ def apply_op(op_type: str, name: str | None = None, **arguments: Any) -> Any:
             for variable in builder.variables:
                 places.enter_context(graph.colocate_with(variable))
             op = graph.add_operation(definition, builder.attrs, builder.inputs, scope)
-    if not definition.outputs:
-        return op
     outputs = op.values()
+    if not definition.outputs or (definition.is_stateful and not outputs):
+        return op
     if len(definition.outputs) == 1 and not definition.outputs[0].is_list:
         return outputs[0]
     if len(definition.outputs) == 1:
@@ -114,7 +115,7 @@ class _Builder:
             self._take_list(arg, value)
             return
         known = arg.dtype if arg.type_attr is None else self.attrs.get(arg.type_attr)
-        tensor = self._convert(arg, value, known)
+        tensor = self._convert(arg, value, known, arg.name)
         if arg.type_attr is not None and arg.type_attr not in self.attrs:
             self._infer_type(arg, tensor.dtype.base_dtype)
         self.inputs.append(tensor)
@@ -134,7 +135,7 @@ class _Builder:
                     f"types are {len(known)}"
                 )
             tensors = [
-                self._convert(arg, item, None if known is None else known[i])
+                self._convert(arg, item, None if known is None else known[i], f"{arg.name}_{i}")
                 for i, item in enumerate(values)
             ]
             if known is None:
@@ -201,13 +202,13 @@ class _Builder:
         default = self._definition.attrs[arg.type_attr].default
         return None if default is REQUIRED else default
 
-    def _convert(self, arg: ArgDef, value: Any, dtype: DType | None) -> Tensor:
+    def _convert(self, arg: ArgDef, value: Any, dtype: DType | None, name: str) -> Tensor:
         op = self._definition.name
         try:
             if dtype is None:
-                tensor = convert_to_tensor(value, None, arg.name, arg.is_ref, self._preferred(arg))
+                tensor = convert_to_tensor(value, None, name, arg.is_ref, self._preferred(arg))
             else:
-                tensor = convert_to_tensor(value, dtype, arg.name, arg.is_ref)
+                tensor = convert_to_tensor(value, dtype, name, arg.is_ref)
         except ValueError as error:
             if dtype is None or not hasattr(value, "dtype"):
                 raise

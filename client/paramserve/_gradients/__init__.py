@@ -6,6 +6,7 @@ Importing this package registers every gradient function. Knows the framework an
 from paramserve._gradients import arrangement as _arrangement  # noqa: F401 # registers, like these
 from paramserve._gradients import array as _array  # noqa: F401
 from paramserve._gradients import control as _control  # noqa: F401
+from paramserve._gradients import functions as _functions  # noqa: F401
 from paramserve._gradients import indexing as _indexing  # noqa: F401
 from paramserve._gradients import io as _io  # noqa: F401
 from paramserve._gradients import math as _math  # noqa: F401

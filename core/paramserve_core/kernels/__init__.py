@@ -5,6 +5,7 @@ Knows arrays, attributes and (for state) the variable store; knows nothing of gr
 
 from paramserve_core.kernels import array as _array  # noqa: F401 # fills the registry, like these
 from paramserve_core.kernels import control as _control  # noqa: F401
+from paramserve_core.kernels import functions as _functions  # noqa: F401
 from paramserve_core.kernels import indexing as _indexing  # noqa: F401
 from paramserve_core.kernels import io as _io  # noqa: F401
 from paramserve_core.kernels import math as _math  # noqa: F401

@@ -18,6 +18,7 @@ from typing import Final
 from paramserve_core.checkpoint.task_side import TaskCheckpoints
 from paramserve_core.cluster import ENVIRONMENT_VARIABLE, ClusterSpec, task_from_env, task_name
 from paramserve_core.errors import InvalidArgumentError
+from paramserve_core.executor.host_functions import FUNCTIONS
 from paramserve_core.executor.store import VariableStore
 from paramserve_core.master.conversation import Conversation, Patience
 from paramserve_core.master.interface import Master
@@ -110,7 +111,7 @@ def _task_here(
     store = VariableStore()
     checkpoints = TaskCheckpoints(store, name if shows_task else "", None, runtime)
     gate = StepGate(runtime)
-    return LocalTask(name, session_id, store, TaskLimits(), checkpoints, gate)
+    return LocalTask(name, session_id, store, TaskLimits(), checkpoints, gate, functions=FUNCTIONS)
 
 
 def _cluster_master(cluster: ClusterSpec, options: MasterOptions) -> LocalMaster:

@@ -31,7 +31,9 @@ from paramserve_core.errors import (
     DeadlineExceededError,
     InvalidArgumentError,
     OpError,
+    UnimplementedError,
 )
+from paramserve_core.executor.host_functions import CALLING_OPS
 from paramserve_core.executor.store import read_only
 from paramserve_core.master.conversation import Outcome
 from paramserve_core.master.cut import consistent_cut
@@ -112,10 +114,28 @@ class LocalMaster:
             if self._log_placement:
                 for node in stage.nodes:
                     _log.info("%s (%s): %s", node.name, node.op, stage.task)
+        self._check_functions(plan)
         changing = sum(s.changes_variables and self._tasks[s.task].is_shared for s in plan.stages)
         self._on_all(by_task, lambda task, stages: task.register_plan(number, stages, changing))
         self._plans[number] = plan
         return number
+
+    def _check_functions(self, plan: Plan) -> None:
+        """Refuses to send what calls a function of the program to where there is none."""
+        for stage in plan.stages:
+            task = self._tasks[stage.task]
+            if isinstance(task, LocalTask) and task.functions is not None:
+                continue
+            for node in stage.nodes:
+                if node.op in CALLING_OPS:
+                    raise UnimplementedError(
+                        None,
+                        None,
+                        f"{node.name}: a Python function runs in the client, and {stage.task} is "
+                        "a server; use a Session(), or a Session(ClusterSpec) and no device for "
+                        "this op",
+                        node_name=node.name,
+                    )
 
     def run(
         self,

@@ -13,6 +13,7 @@ from google.protobuf.message import Message as ProtoMessage
 from numpy.typing import NDArray
 
 from paramserve_core.errors import InternalError, OpError
+from paramserve_core.executor.host_functions import HostFunctions
 from paramserve_core.executor.store import VariableStore
 from paramserve_core.master.conversation import Conversation, Outcome
 from paramserve_core.plan.planner import PlannedStage
@@ -81,6 +82,7 @@ class LocalTask:
         is_shared: the store serves other sessions too.
         incarnation: that of the process, where it serves others too.
         address: where it serves others.
+        functions: the Python functions that ops may call; None in a server.
     """
 
     def __init__(
@@ -95,14 +97,18 @@ class LocalTask:
         is_shared: bool = False,
         incarnation: int = 0,
         address: str = "",
+        functions: HostFunctions | None = None,
     ) -> None:
         self.name = name
+        self.functions = functions
         self._session_id = session_id
         self._store = store
         self._checkpoints = checkpoints
         self.is_shared = is_shared
         self._gate = gate
-        self._session = TaskSession(session_id, store, limits, gate, files=checkpoints.files)
+        self._session = TaskSession(
+            session_id, store, limits, gate, files=checkpoints.files, functions=functions
+        )
         self._task = service_pb2.Task(name=name, incarnation=incarnation, address=address)
 
     def register_plan(

@@ -5,6 +5,7 @@ Knows dtypes and shapes; knows nothing of kernels, graphs or sessions.
 
 from paramserve_core.opdefs import array as _array  # noqa: F401 # fills the registry, like these
 from paramserve_core.opdefs import control as _control  # noqa: F401
+from paramserve_core.opdefs import functions as _functions  # noqa: F401
 from paramserve_core.opdefs import indexing as _indexing  # noqa: F401
 from paramserve_core.opdefs import io as _io  # noqa: F401
 from paramserve_core.opdefs import math as _math  # noqa: F401

@@ -92,7 +92,6 @@ class TaskHost:
         self._is_draining = False
         self._running = 0
         self._idle = runtime.event()
-        self._idle.set()
         self._started_at = runtime.now()
 
     @property
@@ -127,7 +126,10 @@ class TaskHost:
         Returns:
             Whether everything that ran has ended.
         """
-        self._is_draining = True
+        with self._lock:
+            self._is_draining = True
+            if not self._running:
+                self._idle.set()
         return self._idle.wait(grace_s)
 
     def close(self) -> None:
@@ -200,14 +202,12 @@ class TaskHost:
             if self._is_draining and work.begins_something:
                 raise UnavailableError(None, None, f"the server of {self.task.name} is stopping")
             self._running += 1
-            if self._running == 1:
-                self._idle = self.runtime.event()
 
     def ended(self) -> None:
         """A call that was started has ended and its answer was sent."""
         with self._lock:
             self._running -= 1
-            if not self._running:
+            if self._is_draining and not self._running:
                 self._idle.set()
 
     def _handlers(self, hello: service_pb2.Hello) -> Handlers:

@@ -27,6 +27,7 @@ from paramserve_core.errors import (
     NotFoundError,
     ResourceExhaustedError,
 )
+from paramserve_core.executor.host_functions import HostFunctions
 from paramserve_core.executor.program import Program
 from paramserve_core.executor.step import StepContext
 from paramserve_core.executor.store import VariableStore
@@ -224,6 +225,7 @@ class TaskSession:
         gate: what stages pass that change variables.
         random: the session's random streams; new ones by default.
         files: the checkpoint files that ops may touch.
+        functions: the Python functions that ops may call; None in a server.
     """
 
     def __init__(
@@ -234,6 +236,7 @@ class TaskSession:
         gate: StepGate,
         random: RandomStreams | None = None,
         files: GraphFiles | None = None,
+        functions: HostFunctions | None = None,
     ) -> None:
         self.name = name
         self.gate = gate
@@ -241,6 +244,7 @@ class TaskSession:
         self._limits = limits
         self._random = random or RandomStreams()
         self._files = files
+        self._functions = functions
         self._lock = threading.Lock()
         self._plans: dict[int, list[CompiledStage]] = {}
         self._steps: dict[int, _Step] = {}
@@ -297,7 +301,7 @@ class TaskSession:
         return StageRun(self, compiled, step, state)
 
     def _new_context(self) -> StepContext:
-        return StepContext(self._store, self._random, self._files)
+        return StepContext(self._store, self._random, self._files, self._functions)
 
     def has_step(self, step: int) -> bool:
         """Whether a stage of that step ran here and another one may follow."""
