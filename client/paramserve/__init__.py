@@ -167,6 +167,7 @@ from paramserve._ops.elementary import sqrt as sqrt
 from paramserve._ops.elementary import square as square
 from paramserve._ops.elementary import tan as tan
 from paramserve._ops.elementary import tanh as tanh
+from paramserve._ops.functions import py_func as py_func
 from paramserve._ops.indexing import boolean_mask as boolean_mask
 from paramserve._ops.indexing import dynamic_partition as dynamic_partition
 from paramserve._ops.indexing import dynamic_stitch as dynamic_stitch
@@ -282,6 +283,7 @@ from paramserve._ops.summary import histogram_summary as histogram_summary
 from paramserve._ops.summary import merge_all_summaries as merge_all_summaries
 from paramserve._ops.summary import merge_summary as merge_summary
 from paramserve._ops.summary import scalar_summary as scalar_summary
+from paramserve._ops.while_loop import while_loop as while_loop
 from paramserve._session.fetches import IndexedSlicesValue as IndexedSlicesValue
 from paramserve._session.session import InteractiveSession as InteractiveSession
 from paramserve._session.session import Session as Session
