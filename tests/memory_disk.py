@@ -183,6 +183,9 @@ class _File:
             raise DataLossError(None, None, f"{self.path}: the file ends before")
         buffer[:] = content
 
+    def write_back(self) -> None:
+        self._disk.step("write_back", self.path)
+
     def sync(self) -> None:
         self._disk.step("sync", self.path)
         self._inode.durable = bytes(self._inode.content)
