@@ -6,15 +6,22 @@ variable writes in place when nobody holds the buffer, and into a fresh copy oth
 never tears, a snapshot of everything costs a view per variable, and neither a slow reader nor a
 checkpoint being written ever makes an update wait.
 
+Updates of a variable take *turns*, in the order in which they came. Reads do not queue with them: a
+read waits for an update that is being done in place, never for one that works on a copy nor for
+those that wait. And where a read had to wait, the next updates that go over all of a variable work
+on copies, for as long as reads keep coming while they run: it costs them a third of their time, and
+readers none of theirs.
+
 A lease *is* a Python reference: NumPy keeps a reference from every view to the array that owns
 the memory, so the owner's reference count says whether anybody looks at it. That needs no release
 call that an exception could skip. The count of an array nobody else holds is measured once at
 import, because it differs between Python versions.
 
-Thread rule: every public method may be called from any thread. A variable's buffer is replaced
-and written only with its `_lock` held; an update of several variables takes their locks in the
-order of `_serial`, so two updates cannot wait for each other. Nothing blocks on the network, the
-clock or another variable's reader while it holds a lock.
+Thread rule: every public method may be called from any thread. A variable's value is changed only
+by whoever has its `_turn`; an update of several variables takes their turns in the order of
+`_serial`, so two updates cannot wait for each other. A buffer is replaced, written in place and
+looked at with its `_lock` held; who waits for a `_lock` and holds another has the turns of both.
+Nothing blocks on the network, the clock or another variable's reader while it holds a lock.
 """
 
 from __future__ import annotations
@@ -36,9 +43,13 @@ from paramserve_core.errors import (
     InvalidArgumentError,
     ResourceExhaustedError,
 )
+from paramserve_core.executor.fair_lock import FairLock
 from paramserve_core.shapes import TensorShape
 
 Array = NDArray[Any]
+
+_COPIES_AFTER_READ: Final = 16
+"""So many updates work on copies after a read that came while one was running."""
 
 _serials = itertools.count()
 
@@ -128,7 +139,18 @@ class StoreBudget:
 class Variable(_Holder):
     """One named tensor: it exists from the first step that names it, has a value once assigned."""
 
-    __slots__ = ("_budget", "_lock", "_memory", "_serial", "container", "dtype", "name", "shape")
+    __slots__ = (
+        "_budget",
+        "_copies",
+        "_lock",
+        "_memory",
+        "_serial",
+        "_turn",
+        "container",
+        "dtype",
+        "name",
+        "shape",
+    )
 
     def __init__(
         self,
@@ -142,7 +164,9 @@ class Variable(_Holder):
         super().__init__(None)
         self._budget = budget
         self._memory = memory
+        self._turn = FairLock()
         self._lock = threading.Lock()
+        self._copies = 0
         self._serial = next(_serials)
         self.name = name
         self.container = container
@@ -175,13 +199,27 @@ class Variable(_Holder):
         Raises:
             FailedPreconditionError: no value was assigned yet.
         """
-        with self._lock:
+        self._lock_to_read()
+        try:
             return read_only(self._value())
+        finally:
+            self._lock.release()
 
     def read_if_initialized(self) -> Array | None:
         """A lease on the current value, or None before the first."""
-        with self._lock:
+        self._lock_to_read()
+        try:
             return None if self._array is None else read_only(self._array)
+        finally:
+            self._lock.release()
+
+    def _lock_to_read(self) -> None:
+        if self._copies and self._turn.is_held:
+            self._copies = _COPIES_AFTER_READ
+        if not self._lock.acquire(blocking=False):
+            if self._turn.is_held:  # Else another read has it, for a moment.
+                self._copies = _COPIES_AFTER_READ
+            self._lock.acquire()
 
     def assign(
         self, value: Array, *, adopt: bool = False, validate_shape: bool = True, lease: bool = False
@@ -212,31 +250,55 @@ class Variable(_Holder):
                 f"{self.shape}; use assign(..., validate_shape=False) to change the shape",
             )
         adopt = adopt and value.flags.writeable and self._memory.has(value)
-        with self._lock:
-            old = self._array
-            self._budget.change(value.nbytes - (0 if old is None else old.nbytes), self.name)
-            del old
-            if adopt:
-                self._array = value
-            elif self._can_write_in_place(value.shape):
-                np.copyto(self._value(), value)
-            else:
-                self._array = self._copy(value)
+        with self._turn:
+            delta_bytes = value.nbytes - self.nbytes
+            self._budget.change(delta_bytes, self.name)
+            if adopt or not self._write_in_place(value):
+                try:
+                    new = value if adopt else self._copy(value)
+                except BaseException:
+                    self._budget.change(-delta_bytes, self.name)
+                    raise
+                with self._lock:
+                    self._array = new
             return read_only(self._value()) if lease else None
 
     def discard(self) -> None:
         """Drops the value, as when the variable's container is cleared."""
-        with self._lock:
-            if self._array is not None:
-                self._budget.change(-self._array.nbytes, self.name)
+        with self._turn:
+            self._budget.change(-self.nbytes, self.name)
+            with self._lock:
                 self._array = None
 
-    def _can_write_in_place(self, shape: tuple[int, ...]) -> bool:
-        return (
-            self._array is not None
-            and self._array.shape == shape
-            and self._references() <= _UNSHARED
-        )
+    def begin_update(self, is_whole: bool) -> Array:
+        """The buffer, locked, or a copy of it; called by `Update`, which has the turn."""
+        self._lock.acquire()
+        if self._array is not None and self._may_write_in_place(is_whole):
+            return self._array
+        self._lock.release()
+        if self._copies:
+            self._copies -= 1
+        return self._copy(self._value())
+
+    def end_update(self, array: Array, is_kept: bool) -> None:
+        """Puts what `begin_update` answered in place, or forgets it."""
+        if array is self._array:
+            self._lock.release()
+        elif is_kept:
+            with self._lock:
+                self._array = array
+
+    def _write_in_place(self, value: Array) -> bool:
+        """Overwrites the buffer, if it may be."""
+        with self._lock:
+            has_buffer = self._array is not None and self._array.shape == value.shape
+            may = has_buffer and self._may_write_in_place(is_whole=True)
+            if may:
+                np.copyto(self._value(), value)
+            return may
+
+    def _may_write_in_place(self, is_whole: bool) -> bool:
+        return self._references() <= _UNSHARED and not (is_whole and self._copies)
 
     def _copy(self, value: Array) -> Array:
         array = self._memory.allocate(value.shape, value.dtype)
@@ -277,32 +339,42 @@ class Update:
     block that raises leaves the copied variables unchanged; a kernel therefore checks its inputs
     before it writes.
 
+    Args:
+        refs: the variables.
+        lease: whether `output` is to stand for the value as it is after the block.
+        is_whole: the block goes over all elements, so that it would not take much longer on a copy.
+
     Attributes:
         output: after the block, the reference that the op returns, for the first variable.
     """
 
-    __slots__ = ("_arrays", "_lease", "_locked", "_refs", "output")
+    __slots__ = ("_begun", "_is_whole", "_lease", "_refs", "_variables", "output")
 
-    def __init__(self, *refs: Ref, lease: bool = False) -> None:
+    def __init__(self, *refs: Ref, lease: bool = False, is_whole: bool = False) -> None:
         self._refs = refs
         self._lease = lease
-        self._locked: Sequence[Variable] = ()
-        self._arrays: tuple[Array, ...] = ()
+        self._is_whole = is_whole
+        self._variables: Sequence[Variable] = ()
+        self._begun: list[Array] = []
         self.output = refs[0]
 
     def __enter__(self) -> tuple[Array, ...]:
-        if len(self._refs) == 1:
-            self._locked = (self._refs[0].variable,)
-        else:
-            self._locked = _in_order(ref.variable for ref in self._refs)
-        for variable in self._locked:
-            variable._lock.acquire()
+        named = [ref.variable for ref in self._refs]
+        variables = named if len(named) == 1 else _in_order(named)
+        for variable in variables:
+            variable._turn.acquire()
+        self._variables = variables
+        begun, is_whole = self._begun, self._is_whole
         try:
-            self._arrays = tuple(self._writable(ref.variable) for ref in self._refs)
+            for variable in variables:
+                begun.append(variable.begin_update(is_whole))
         except BaseException:
-            self._release()
+            self._end(is_kept=False)
             raise
-        return self._arrays
+        if variables == named:
+            return tuple(begun)
+        array_of = dict(zip(variables, begun, strict=True))
+        return tuple([array_of[variable] for variable in named])
 
     def __exit__(
         self,
@@ -310,29 +382,20 @@ class Update:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._end(is_kept=kind is None)
+
+    def _end(self, *, is_kept: bool) -> None:
         try:
-            if kind is None:
-                for ref, array in zip(self._refs, self._arrays, strict=True):
-                    ref.variable._array = array
+            for variable, array in zip(self._variables, self._begun, strict=False):
+                variable.end_update(array, is_kept)
+            self._begun.clear()
+            if is_kept:
                 first = self._refs[0].variable
-                stored = read_only(first._value()) if self._lease else None
-                self.output = Ref(first, stored)
+                self.output = Ref(first, read_only(first._value()) if self._lease else None)
         finally:
-            self._release()
-
-    @staticmethod
-    def _writable(variable: Variable) -> Array:
-        value = variable._value()
-        del value
-        if variable._references() <= _UNSHARED:
-            return variable._value()
-        return variable._copy(variable._value())
-
-    def _release(self) -> None:
-        self._arrays = ()
-        for variable in reversed(self._locked):
-            variable._lock.release()
-        self._locked = ()
+            for variable in self._variables:
+                variable._turn.release()
+            self._variables = ()
 
 
 def read_all(variables: Sequence[Variable]) -> list[Array]:
@@ -343,7 +406,7 @@ def read_all(variables: Sequence[Variable]) -> list[Array]:
     """
     with contextlib.ExitStack() as stack:
         for variable in _in_order(variables):
-            stack.enter_context(variable._lock)
+            stack.enter_context(variable._turn)
         return [read_only(variable._value()) for variable in variables]
 
 
@@ -359,13 +422,14 @@ def assign_all(values: Sequence[tuple[Variable, Array]]) -> None:
     """
     with contextlib.ExitStack() as stack:
         for variable in _in_order([variable for variable, _ in values]):
-            stack.enter_context(variable._lock)
+            stack.enter_context(variable._turn)
         change_bytes = sum(value.nbytes - variable.nbytes for variable, value in values)
         if values:
             first = values[0][0]
             first._budget.change(change_bytes, first.name)
         for variable, value in values:
-            variable._array = value
+            with variable._lock:
+                variable._array = value
 
 
 def _in_order(variables: Iterable[Variable]) -> list[Variable]:

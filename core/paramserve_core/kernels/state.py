@@ -58,7 +58,7 @@ def _assign(node: KernelNode, ref: Ref, value: Array) -> Ref:
 @kernel("AssignAdd", "AssignSub")
 def _assign_change(node: KernelNode, ref: Ref, value: Array) -> Ref:
     change = np.add if node.op == "AssignAdd" else np.subtract
-    update = Update(ref, lease=node.reads_output)
+    update = Update(ref, lease=node.reads_output, is_whole=True)
     with update as (array,):
         if value.shape != array.shape:
             raise InvalidArgumentError(

@@ -93,7 +93,8 @@ def _kernel_of(op: str, rule: Rule) -> KernelFunction:
         refs: Sequence[Ref] = inputs[: layout.ref_count]
         grad: Array = inputs[layout.grad]
         block_update = rule(layout.settings(node, inputs))
-        update = Update(*refs, lease=node.reads_output)
+        is_whole = layout.indices is None
+        update = Update(*refs, lease=node.reads_output, is_whole=is_whole)
         with update as arrays:
             _check_slots(refs, arrays, grad)
             name = refs[0].variable.name
