@@ -446,8 +446,15 @@ def _to_tensor(
     return variable.ref() if as_ref else variable.value()
 
 
+def _to_proto(item: Any) -> VariableDef | None:
+    if not isinstance(item, Variable):
+        raise TypeError(f"{item!r} is not a Variable")
+    return item.to_proto()
+
+
 register_tensor_conversion_function(Variable, _to_tensor)
 for _collection in (
+    GraphKeys.GLOBAL_STEP,
     GraphKeys.GLOBAL_VARIABLES,
     GraphKeys.LOCAL_VARIABLES,
     GraphKeys.MODEL_VARIABLES,
@@ -455,5 +462,5 @@ for _collection in (
     GraphKeys.TRAINABLE_VARIABLES,
 ):
     register_proto_function(
-        _collection, VariableDef, to_proto=Variable.to_proto, from_proto=Variable.from_proto
+        _collection, VariableDef, to_proto=_to_proto, from_proto=Variable.from_proto
     )

@@ -113,3 +113,22 @@ def test_a_meta_graph_brings_the_variables_back(tmp_path):
         with ps.Session() as session:
             session.run("init")
             assert session.run("twice:0").tolist() == [2, 4]
+
+
+def test_a_global_step_is_a_variable_again_after_import():
+    with ps.Graph().as_default():
+        ps.train.create_global_step()
+        message = ps.train.export_meta_graph()
+    assert message.collection_def["global_step"].WhichOneof("kind") == "bytes_list"
+    with ps.Graph().as_default():
+        ps.train.import_meta_graph(message)
+        (step,) = ps.global_variables()
+        assert ps.train.get_global_step() is step
+
+
+def test_a_collection_of_variables_that_holds_a_tensor_is_left_out(caplog):
+    with ps.Graph().as_default():
+        ps.add_to_collection(ps.GraphKeys.GLOBAL_STEP, ps.constant(0, name="step"))
+        message = ps.train.export_meta_graph()
+    assert "global_step" not in message.collection_def
+    assert "is not a Variable" in caplog.text
