@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from paramserve_core.errors import InvalidArgumentError, OpError
 from paramserve_core.executor.compiler import Block, StageNodes
 from paramserve_core.executor.instruction import execute, run_branching, straight
-from paramserve_core.executor.loops import add_nodes
+from paramserve_core.executor.loops import Loop, add_nodes
 from paramserve_core.executor.step import StepContext
 from paramserve_core.executor.store import Ref
 from paramserve_core.executor.tracing import StageRecorder
@@ -49,6 +49,10 @@ class Program:
         kept: names of the tensors that an earlier stage of the step retained.
         returned: names of the tensors that `run` answers.
         retained: names of the tensors that are put where a later stage finds them.
+
+    Attributes:
+        changes_variables: whether an op of it does.
+        has_loops: whether there is a loop in it, which may go on for any time.
 
     Raises:
         InvalidArgumentError: a malformed node, or one whose input is nowhere to be found.
@@ -86,6 +90,7 @@ class Program:
         self._retained = [(name, slots[name]) for name in retained]
         self._straight = straight(block.row, block.may_be_dead)
         self.changes_variables = stage.changes_variables
+        self.has_loops = any(isinstance(runnable, Loop) for runnable in block.row)
 
     def run(
         self,

@@ -54,11 +54,15 @@ class Pace:
 
     A stage earns trust by being brief, and loses all of what a few brief runs earned by being long
     once; a machine that is busy may make any run look long.
+
+    Args:
+        may_last: nothing follows from how long it took, as with a loop: it is never trusted.
     """
 
-    __slots__ = ("_trust",)
+    __slots__ = ("_may_last", "_trust")
 
-    def __init__(self) -> None:
+    def __init__(self, *, may_last: bool = False) -> None:
+        self._may_last = may_last
         self._trust = 0
 
     @property
@@ -68,7 +72,7 @@ class Pace:
 
     def took(self, seconds: float) -> None:
         """A run ended after that many seconds, its answer sent."""
-        if seconds < _BRIEF_S:
+        if seconds < _BRIEF_S and not self._may_last:
             self._trust = min(self._trust + 1, 2 * _TRUSTED)
         else:
             self._trust = max(self._trust - _TRUSTED, 0)
@@ -112,7 +116,7 @@ class CompiledStage:
         self.received_count = len(stage.received)
         self.is_last = stage.is_last
         self.is_alone = is_alone
-        self.pace = Pace()
+        self.pace = Pace(may_last=self.program.has_loops)
         # Of the step, on all tasks; 0: this stage is none of them.
         self.changes = max(1, changing_stages) if self.program.changes_variables else 0
 

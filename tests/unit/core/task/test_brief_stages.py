@@ -5,8 +5,13 @@ import threading
 import numpy as np
 import pytest
 
+import paramserve as ps
 from graph_builder import GraphBuilder
+from paramserve_core.executor.program import Program
 from paramserve_core.executor.store import VariableStore
+from paramserve_core.plan.graph import StepGraph
+from paramserve_core.plan.placement import Placer
+from paramserve_core.plan.planner import make_plan
 from paramserve_core.runtime import ThreadRuntime
 from paramserve_core.task.gate import StepGate
 from paramserve_core.task.host import TaskHost
@@ -165,6 +170,24 @@ def test_one_long_run_among_many_brief_ones_costs_little_trust():
     pace.took(1.0)
     assert pace.is_brief
     pace.took(1.0)
+    assert not pace.is_brief
+
+
+def test_a_program_knows_whether_it_has_a_loop():
+    with ps.Graph().as_default() as message:
+        looped = ps.while_loop(lambda i: i < 3, lambda i: i + 1, [ps.constant(0)])
+        straight = ps.constant(0) + 1
+    graph = StepGraph()
+    graph.extend(message.as_graph_def())
+    for fetch, has_loops in ((looped, True), (straight, False)):
+        (stage,) = make_plan(graph, Placer(["/job:a"], "/job:a"), [fetch.name], [], []).stages
+        assert Program(stage.nodes, returned=stage.returned).has_loops is has_loops
+
+
+def test_a_loop_is_never_trusted_to_be_brief():
+    pace = Pace(may_last=True)
+    for _ in range(100):
+        pace.took(1e-5)
     assert not pace.is_brief
 
 
