@@ -1,7 +1,7 @@
 """Adds the nodes of a `GraphDef` to a graph.
 
 The message may come from anyone, TensorFlow included. Nodes may come in any order, and all of them
-are added or none is.
+are added or none is. The edges on which a loop goes back to its beginning are added last.
 
 Thread rule: adds to the default graph of the calling thread, whose lock it holds meanwhile.
 """
@@ -24,6 +24,7 @@ from paramserve._framework.operation import Operation
 from paramserve._framework.tensor import Tensor
 from paramserve_core.devices import canonical_name
 from paramserve_core.errors import InvalidArgumentError
+from paramserve_core.frames import FRAME_NAME, MERGE_OPS, is_back_edge
 from paramserve_core.graphdef import InputName, split_input
 from paramserve_core.opdefs import find_op
 from paramserve_protos.v1 import attr_value_pb2, graph_pb2, node_def_pb2, op_def_pb2
@@ -56,8 +57,8 @@ def import_graph_def(
         TypeError: `graph_def` is no GraphDef, or `input_map` or `return_elements` is malformed.
         NotFoundError: an op that is not known here.
         ValueError: a malformed graph: two nodes of one name, an input that does not exist or is of
-            another type, a cycle, attributes or shapes that cannot be; or a name in `input_map` or
-            `return_elements` that the graph does not have. Nothing was added.
+            another type, a cycle that is no loop, attributes or shapes that cannot be; or a name
+            in `input_map` or `return_elements` that the graph does not have. Nothing was added.
     """
     message = _as_graph_def(graph_def)
     mapped = dict(input_map or {})
@@ -135,6 +136,7 @@ class _Importer:
         self._inputs = {node.name: _inputs(node) for node in nodes}
         self._contents = {node.name: read_node(node) for node in nodes}
         self._mapped = self._replacements(mapped)
+        self._back_edges = self._find_back_edges()
         self._used: set[InputName] = set()
         self._added: dict[str, Operation] = {}
 
@@ -142,6 +144,8 @@ class _Importer:
         """Adds every node, each after those that it needs."""
         for name in self._in_order():
             self._add(name)
+        for name, index, key in self._back_edges:
+            self._close_loop(name, index, key)
         # What a node is placed with may have come after it.
         for name, content in self._contents.items():
             op = self._added[name]
@@ -190,12 +194,30 @@ class _Importer:
                     result[key] = convert_to_tensor(value)
         return result
 
+    def _find_back_edges(self) -> list[tuple[str, int, InputName]]:
+        """The inputs that come from an earlier iteration: node, number of the input, tensor."""
+        return [
+            (name, index, key)
+            for name, inputs in self._inputs.items()
+            if self._nodes[name].op in MERGE_OPS
+            for index, key in enumerate(inputs)
+            if key not in self._mapped
+            and key.node in self._nodes
+            and key.index is not None
+            and is_back_edge(self._nodes[key.node].op, self._nodes[name].op)
+        ]
+
     def _in_order(self) -> Iterable[str]:
         """The names of the nodes, each after those that it needs, else as in the message."""
         waiting: dict[str, int] = {}
         followers: dict[str, list[str]] = {name: [] for name in self._nodes}
+        back_edges = {(name, key) for name, _, key in self._back_edges}
         for name, inputs in self._inputs.items():
-            needed = {key.node for key in inputs if key not in self._mapped}
+            needed = {
+                key.node
+                for key in inputs
+                if key not in self._mapped and (name, key) not in back_edges
+            }
             for source in needed:
                 if source not in self._nodes:
                     raise ValueError(
@@ -218,25 +240,31 @@ class _Importer:
         if waiting:
             some = ", ".join(f"'{name}'" for name in list(waiting)[:5])
             raise ValueError(
-                f"{len(waiting)} nodes are in a cycle or wait for one ({some}); loops are not "
-                "supported"
+                f"{len(waiting)} nodes are in a cycle or wait for one ({some}); only a loop, whose "
+                "NextIteration leads to a Merge, may go back"
             )
 
     def _add(self, name: str) -> None:
         content = self._contents[name]
         inputs: list[Tensor] = []
         controls: list[Operation] = []
+        is_open = False
         for key in self._inputs[name]:
             if key.index is None:
                 controls.append(self._operation(key))
-            else:
+            elif key in self._mapped or key.node in self._added:
                 inputs.append(self._tensor(key, f"Node '{name}'"))
+            elif not inputs:
+                raise ValueError(f"Node '{name}': a Merge of a loop begins with what enters it")
+            else:  # the end of an iteration, which comes later
+                inputs.append(inputs[0])
+                is_open = True
         self._check_types(name, content, inputs)
         groups = [self._renamed(group, name) for group in content.colocated_with]
         try:
             op = self._graph.add_operation(
                 content.definition,
-                content.attrs,
+                self._scoped(content.attrs),
                 inputs,
                 f"{self._scope}{name}/",
                 extra_attrs=content.extra_attrs,
@@ -244,12 +272,27 @@ class _Importer:
                 colocated_with=groups,
                 device=canonical_name(self._nodes[name].device),
                 place=not content.colocated_with,
+                # What the end of an iteration gives need not have the shape of what enters.
+                infer=not is_open,
             )
             for tensor, shape in zip(op.values(), content.shapes, strict=False):
                 tensor.set_shape(shape)
         except (TypeError, ValueError) as error:
             raise ValueError(f"Node '{name}': {error}") from error
         self._added[name] = op
+
+    def _scoped(self, attrs: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The attributes, where a loop has another name than those of earlier imports."""
+        if FRAME_NAME not in attrs or not self._scope:
+            return attrs
+        return {**attrs, FRAME_NAME: f"{self._scope}{attrs[FRAME_NAME]}"}
+
+    def _close_loop(self, name: str, index: int, key: InputName) -> None:
+        tensor = self._tensor(key, f"Node '{name}'")
+        try:
+            self._graph.close_loop(self._added[name], index, tensor)
+        except TypeError as error:
+            raise ValueError(f"Node '{name}': {error}") from None
 
     def _check_types(self, name: str, content: NodeContent, inputs: Sequence[Tensor]) -> None:
         wanted = content.definition.input_dtypes(content.attrs)

@@ -92,17 +92,43 @@ def in_order(needed: Mapping[str, GraphNode], fed: set[str]) -> StepOrder:
     nodes = [needed[name] for name in _sorted(before, index_of, lambda name: needed[name])]
     if not any(node.message.op in LOOP_OPS for node in nodes):
         return StepOrder(nodes, {})
-    loops = _outermost_loops(nodes, before, fed)
+    frames = _frames(nodes, before, fed)
+    loops = {name: frame.outermost for name, frame in frames.items()}
+    return StepOrder(_collected(nodes, frames, before, 0), loops)
+
+
+def _collected(
+    nodes: Sequence[GraphNode],
+    frames: Mapping[str, Frame],
+    before: Mapping[str, set[str]],
+    depth: int,
+) -> Sequence[GraphNode]:
+    """The nodes of one frame of that depth, those of each loop in it side by side, and so on."""
+    unit_of: dict[str, Frame | str] = {}
     members: dict[Frame | str, list[GraphNode]] = {}
     for node in nodes:
-        members.setdefault(loops.get(node.name, node.name), []).append(node)
+        frame = frames.get(node.name)
+        is_inner = frame is not None and frame.depth > depth
+        unit = frame.at_depth(depth + 1) if frame is not None and is_inner else node.name
+        unit_of[node.name] = unit
+        members.setdefault(unit, []).append(node)
+    if len(members) == len(nodes):
+        return nodes
     before_unit: dict[Frame | str, set[Frame | str]] = {}
     for unit, group in members.items():
-        sources = {loops.get(name, name) for node in group for name in before[node.name]}
+        sources = {unit_of[s] for node in group for s in before[node.name] if s in unit_of}
         before_unit[unit] = sources - {unit}
     first = {unit: min(node.index for node in group) for unit, group in members.items()}
     units = _sorted(before_unit, first, lambda unit: members[unit][0])
-    return StepOrder([node for unit in units for node in members[unit]], loops)
+    return [
+        node
+        for unit in units
+        for node in (
+            members[unit]
+            if isinstance(unit, str)
+            else _collected(members[unit], frames, before, depth + 1)
+        )
+    ]
 
 
 def _without_back_edges(
@@ -114,11 +140,11 @@ def _without_back_edges(
     return names
 
 
-def _outermost_loops(
+def _frames(
     nodes: Sequence[GraphNode], before: Mapping[str, set[str]], fed: set[str]
 ) -> dict[str, Frame]:
     frames = Frames()
-    loops: dict[str, Frame] = {}
+    inside: dict[str, Frame] = {}
     for node in nodes:
         attrs = decode_attrs(node.message, node.definition)
         # In the order of the graph, so that a message names the same node every time.
@@ -128,14 +154,14 @@ def _outermost_loops(
         except OpError as error:
             raise InvalidArgumentError(node.message, None, error.message) from None
         if frame is not None:
-            loops[node.name] = frame.outermost
+            inside[node.name] = frame
     for node in nodes:
         for source in dependencies(node, fed) - before[node.name]:
             try:
                 frames.check_back_edge(source, node.name)
             except OpError as error:
                 raise InvalidArgumentError(node.message, None, error.message) from None
-    return loops
+    return inside
 
 
 def _sorted(
