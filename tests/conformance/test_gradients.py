@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,11 @@ import pytest
 import kernel_driver
 import paramserve as ps
 from differentiable import EXPRESSIONS, Expression
+from places import everywhere
 
 pytestmark = pytest.mark.oracle
 
+COMPARED = [e for e in EXPRESSIONS if e.oracle]
 Arrays = list[np.ndarray[Any, Any] | None]
 
 
@@ -28,12 +31,19 @@ def tf_session(tf):
         yield session
 
 
+def is_conditional(expression: Expression) -> bool:
+    """Whether parts of it wait for a branch to be taken, on the task where that is decided."""
+    return "cond" in expression.name or expression.name == "case"
+
+
 def as_list(value: Any) -> list[Any]:
     return list(value) if isinstance(value, (list, tuple)) else [value]
 
 
-def values_and_gradients(ns: Any, expression: Expression, session: Any) -> tuple[Arrays, Arrays]:
-    with session.graph.as_default():
+def values_and_gradients(
+    ns: Any, expression: Expression, session: Any, devices: AbstractContextManager[Any]
+) -> tuple[Arrays, Arrays]:
+    with session.graph.as_default(), devices:
         xs = [ns.placeholder(ns.float64, value.shape) for value in expression.values]
         ys = as_list(expression.function(ns, *xs))
         found = ns.gradients(ys, xs, [ns.cos(ns.ones_like(y)) for y in ys])
@@ -43,11 +53,14 @@ def values_and_gradients(ns: Any, expression: Expression, session: Any) -> tuple
     return values, [None if g is None else next(gradients) for g in found]
 
 
-@pytest.mark.parametrize("expression", [e for e in EXPRESSIONS if e.oracle], ids=lambda e: e.name)
-def test_gradients_are_tensorflows(tf, tf_session, expression):
-    with ps.Session(graph=ps.Graph()) as session:
-        ours = values_and_gradients(ps, expression, session)
-    theirs = values_and_gradients(tf, expression, tf_session)
+@pytest.mark.parametrize(
+    ("expression", "place"), everywhere(COMPARED, [e.name for e in COMPARED]), indirect=["place"]
+)
+def test_gradients_are_tensorflows(tf, tf_session, expression, place):
+    with place.session(ps.Graph()) as session:
+        devices = place.devices(spread=not is_conditional(expression))
+        ours = values_and_gradients(ps, expression, session, devices)
+    theirs = values_and_gradients(tf, expression, tf_session, nullcontext())
     for mine, other in zip([*ours[0], *ours[1]], [*theirs[0], *theirs[1]], strict=True):
         assert (mine is None) == (other is None)
         if mine is not None:

@@ -1,12 +1,14 @@
 """One program on two libraries: sessions answer, and refuse, what TensorFlow's do."""
 
 from collections import OrderedDict, namedtuple
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
 
 import kernel_driver
 import paramserve as ps
+from places import everywhere
 
 pytestmark = [pytest.mark.oracle, pytest.mark.slow]
 
@@ -21,8 +23,15 @@ def v1():
 class Program:
     """A small graph and a session, of one of the two libraries."""
 
-    def __init__(self, lib):
+    def __init__(self, lib, session, devices):
         self.lib = lib
+        with devices:
+            self.build(lib)
+        self.new_session = session
+        self.sess = session()
+        self.run = self.sess.run
+
+    def build(self, lib):
         self.x = lib.placeholder(lib.int32, [2], name="x")
         self.f = lib.placeholder(lib.float32, [], name="f")
         self.text = lib.placeholder(lib.string, None, name="text")
@@ -36,8 +45,6 @@ class Program:
         self.op = lib.group(self.one, name="op")
         with lib.Graph().as_default():
             self.foreign = lib.constant(1.0, name="foreign")
-        self.sess = lib.Session()
-        self.run = self.sess.run
 
 
 PROGRAMS = {
@@ -81,7 +88,7 @@ PROGRAMS = {
     "feeds that are no dict": lambda p: p.run(p.y, [1]),
     "closed": lambda p: (p.sess.close(), p.run(p.one)),
     "closed twice": lambda p: (p.sess.close(), p.sess.close()),
-    "empty graph": lambda p: p.lib.Session(graph=p.lib.Graph()).run("a:0"),
+    "empty graph": lambda p: p.new_session(graph=p.lib.Graph()).run("a:0"),
     "feed_list": lambda p: p.sess.make_callable(p.twice, p.f),
     "partial run": lambda p: p.sess.partial_run(
         p.sess.partial_run_setup([p.twice, p.y], [p.f, p.x]), p.twice, {p.f: 2.0}
@@ -94,9 +101,9 @@ PROGRAMS = {
 }
 
 
-def outcome(lib, program):
+def outcome(lib, program, session=None, devices=None):
     with lib.Graph().as_default():
-        built = Program(lib)
+        built = Program(lib, session or lib.Session, devices or nullcontext())
         try:
             return program(built)
         except Exception as error:
@@ -121,10 +128,11 @@ def assert_alike(ours, theirs):
         assert ours == theirs
 
 
-@pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.parametrize(("name", "place"), everywhere(PROGRAMS), indirect=["place"])
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_a_session_does_what_tensorflows_does(v1, name):
-    assert_alike(outcome(ps, PROGRAMS[name]), outcome(v1, PROGRAMS[name]))
+def test_a_session_does_what_tensorflows_does(v1, name, place):
+    ours = outcome(ps, PROGRAMS[name], place.session, place.devices())
+    assert_alike(ours, outcome(v1, PROGRAMS[name]))
 
 
 @pytest.mark.parametrize(
