@@ -41,6 +41,12 @@ _NOT_PASSED_ON: Final = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 class PeerError(Exception):
     """A peer did not start, did not answer, or gave a wrong result."""
 
+    @property
+    def brief(self) -> str:
+        """What went wrong, and the last that the peer said about it."""
+        first, *more = str(self).splitlines()
+        return f"{first}: {more[-1].strip()}" if more else first
+
 
 class _Process:
     """One process of a peer, whose messages go to a file."""
@@ -229,6 +235,7 @@ class Cluster:
         processes.end(members)
         for process in started:
             process.wait()
+        processes.reap(members)
         self._workers, self._servers = [], []
         self._folder.cleanup()
 

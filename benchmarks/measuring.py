@@ -20,6 +20,8 @@ from benchmarks.clusters import Cluster, PeerError
 from benchmarks.workloads import Workload
 
 _WARM_UP: Final = 3
+"""Acts before any is counted: memory is touched, pools fill, plans are made."""
+
 _MOST_REPETITIONS: Final = 1000
 
 
@@ -99,21 +101,21 @@ def measure(
     load_before = os.getloadavg()[0]
 
     def each(do: Callable[[Cluster, Result], None], turn: int = 0) -> None:
-        shift = turn % len(clusters) if clusters else 0
+        shift = turn % max(len(clusters), 1)
         for cluster in [*clusters[shift:], *clusters[:shift]]:
             try:
                 with cluster.awake():
                     do(cluster, results[cluster.name])
             except PeerError as failure:
                 say(f"{workload.title}: {failure}")
-                results[cluster.name] = Result(failure=str(failure).partition("\n")[0])
+                results[cluster.name] = Result(failure=failure.brief)
                 clusters.remove(cluster)
                 cluster.end()
 
     def begin(cluster: Cluster, result: Result) -> None:
         cluster.open(workload.group, workload.workers)
         took = min(cluster.act(workload, _WARM_UP))
-        result.repetitions = min(max(int(round_s / took), _WARM_UP), _MOST_REPETITIONS)
+        result.repetitions = min(max(int(round_s / took), 1), _MOST_REPETITIONS)
 
     def turn(cluster: Cluster, result: Result) -> None:
         workers, servers = cluster.worker_tree(), cluster.server_tree()

@@ -91,6 +91,13 @@ def end(members: Iterable[ProcessId]) -> None:
     _signal(left, signal.SIGKILL)
 
 
+def reap(members: Iterable[ProcessId]) -> None:
+    """Takes note of the end of those that were adopted, which would remain as zombies."""
+    for member in members:
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(member.pid, os.WNOHANG)
+
+
 def _signal(members: Iterable[ProcessId], number: signal.Signals) -> list[ProcessId]:
     alive = [member for member in members if _is_alive(member)]
     for member in alive:

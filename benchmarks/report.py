@@ -33,16 +33,19 @@ class Run:
     Attributes:
         imports_s: seconds to import a package.
         starts_s: seconds until servers and workers were ready, by peer.
+        not_started: peers that could not be measured, and why.
     """
 
     measurements: list[Measurement] = field(default_factory=list)
     imports_s: dict[str, float] = field(default_factory=dict)
     starts_s: dict[str, dict[str, float]] = field(default_factory=dict)
+    not_started: dict[str, str] = field(default_factory=dict)
 
     @property
     def is_right(self) -> bool:
-        """Whether no peer failed."""
-        return not any(r.failure for m in self.measurements for r in m.results.values())
+        """Whether every peer started, and none failed."""
+        results = (result for m in self.measurements for result in m.results.values())
+        return not self.not_started and not any(result.failure for result in results)
 
 
 def machine() -> dict[str, Any]:
@@ -80,6 +83,7 @@ def as_json(run: Run) -> str:
         "machine": machine(),
         "imports_s": run.imports_s,
         "starts_s": run.starts_s,
+        "not_started": run.not_started,
         "measurements": measurements,
     }
     return json.dumps(_rounded(whole), indent=1) + "\n"
@@ -103,7 +107,9 @@ def as_markdown(run: Run, picture: str | None) -> str:
     parts += [_cpu(rows)]
     if picture:
         parts.append(f"### As it grows\n\n![Growth curves]({picture})")
-    parts += [_points(run.measurements), _footprint(run), _circumstances(run)]
+    parts += [_points(run.measurements), _footprint(run)]
+    parts += [f"{PEERS[name].title} did not start: {why}" for name, why in run.not_started.items()]
+    parts.append(_circumstances(run))
     return "\n\n".join(part for part in parts if part)
 
 
@@ -222,7 +228,7 @@ def _footprint(run: Run) -> str:
 
 def _circumstances(run: Run) -> str:
     where = machine()
-    loads = [load for m in run.measurements for load in m.load]
+    loads = [load for m in run.measurements for load in m.load] or [0.0]
     versions = ", ".join(f"{package} {v}" for package, v in where["versions"].items())
     return (
         f"{where['date']}, {where['cores']} cores, {where['memory_bytes'] / 2**30:.0f} GiB, "

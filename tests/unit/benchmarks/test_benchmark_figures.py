@@ -34,7 +34,7 @@ class FakeCluster:
     def _note(self, call):
         self.calls.append(call)
         if call[0] == self._fails_at:
-            raise PeerError(f"{self.name} failed\nand said more")
+            raise PeerError(f"{self.name} failed\n    Traceback\n    KeyError: 1")
 
     @contextlib.contextmanager
     def awake(self):
@@ -94,7 +94,7 @@ def test_a_peer_that_fails_is_ended_and_the_others_go_on(point):
     found = run(clusters)
     assert clusters == [good]
     assert bad.calls[-1] == ("end",)
-    assert found.results["torch"] == Result(failure="torch failed")
+    assert found.results["torch"] == Result(failure="torch failed: KeyError: 1")
     assert len(found.results["shm"].rounds_s) == 3
     assert not report.Run(measurements=[found]).is_right
 
