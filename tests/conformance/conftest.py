@@ -20,6 +20,12 @@ def two_servers():
         yield Place(spec)
 
 
+@pytest.fixture(scope="session")
+def three_servers():
+    with cluster(3) as spec:
+        yield Place(spec)
+
+
 @pytest.fixture
 def place(request):
     """Where the test's sessions run; the servers are empty when it begins."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 
 import kernel_driver
 import paramserve as ps
+from places import IN_PROCESS, ON_A_SERVER
 
 pytestmark = pytest.mark.oracle
 
@@ -63,6 +66,16 @@ LOSSES = {
     ),
 }
 
+LOSSES_OF_PARTS = {
+    "dense": lambda ns, parts: LOSSES["dense"](ns, ns.concat(parts, 0)),
+    "sparse": lambda ns, parts: ns.reduce_sum(
+        ns.square(
+            ns.nn.embedding_lookup(parts, [0, 3, 2, 0, 3], partition_strategy="div")
+            - WANTED[[0, 3, 2, 0, 3]].astype("float32")
+        )
+    ),
+}
+
 
 @pytest.fixture(scope="module")
 def tf():
@@ -74,33 +87,72 @@ def _reference_variables(tf):
     tf.disable_resource_variables()
 
 
-def trained(ns, make, loss, dtype="float32", steps=STEPS):
+def trained(ns, make, loss, dtype="float32", session=None):
     """The values of all variables after some steps, by name, and the loss after each."""
     with ns.Graph().as_default():
         w = ns.Variable(START.astype(dtype), name="w")
         step = ns.Variable(0, trainable=False, name="step", dtype=ns.int64)
         distance = loss(ns, w)
         train = make(ns.train, step).minimize(distance, global_step=step)
-        with ns.Session() as session:
-            session.run(ns.global_variables_initializer())
-            losses = []
-            for _ in range(steps):
-                session.run(train)
-                losses.append(session.run(distance))
-            return {v.op.name: session.run(v) for v in ns.global_variables()}, losses
+        with (session or ns.Session)() as sess:
+            return run_steps(ns, sess, train, distance)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_training_goes_as_in_tensorflow(tf, optimizer, loss):
-    ours, our_losses = trained(ps, OPTIMIZERS[optimizer], LOSSES[loss])
-    theirs, their_losses = trained(tf, OPTIMIZERS[optimizer], LOSSES[loss])
+def run_steps(ns, session, train, distance):
+    session.run(ns.global_variables_initializer())
+    losses = []
+    for _ in range(STEPS):
+        session.run(train)
+        losses.append(session.run(distance))
+    return {v.op.name: session.run(v) for v in ns.global_variables()}, losses
+
+
+def assert_trained_alike(ours, theirs):
+    (ours, our_losses), (theirs, their_losses) = ours, theirs
     assert list(ours) == list(theirs)
     for name, value in theirs.items():
         np.testing.assert_allclose(ours[name], value, rtol=2e-4, atol=1e-6, err_msg=name)
     np.testing.assert_allclose(our_losses, their_losses, rtol=2e-4, atol=1e-6)
     assert our_losses[-1] < our_losses[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", [IN_PROCESS, ON_A_SERVER], indirect=True)
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_training_goes_as_in_tensorflow(tf, optimizer, loss, place):
+    ours = trained(ps, OPTIMIZERS[optimizer], LOSSES[loss], session=place.session)
+    assert_trained_alike(ours, trained(tf, OPTIMIZERS[optimizer], LOSSES[loss]))
+
+
+def trained_in_parts(ns, make, loss, devices, session):
+    """As `trained`, of a table in three parts."""
+    with ns.Graph().as_default(), devices:
+        table = ns.get_variable(
+            "w",
+            initializer=ns.constant(START.astype("float32")),
+            partitioner=ns.fixed_size_partitioner(3),
+        )
+        if ns is ps:
+            assert len({part.device for part in table}) == 3
+        step = ns.Variable(0, trainable=False, name="step", dtype=ns.int64)
+        distance = loss(ns, list(table))
+        train = make(ns.train, step).minimize(distance, global_step=step)
+        with session() as sess:
+            return run_steps(ns, sess, train, distance)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("loss", LOSSES_OF_PARTS)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_a_table_on_three_servers_is_trained_as_in_tensorflow(tf, optimizer, loss, three_servers):
+    make, loss = OPTIMIZERS[optimizer], LOSSES_OF_PARTS[loss]
+    cluster = three_servers.target
+    devices = ps.device(ps.train.replica_device_setter(cluster=cluster, worker_device=""))
+    ours = trained_in_parts(ps, make, loss, devices, three_servers.session)
+    three_servers.reset()
+    theirs = trained_in_parts(tf, make, loss, nullcontext(), tf.Session)
+    assert_trained_alike(ours, theirs)
 
 
 @pytest.mark.slow
