@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from paramserve_core.errors import DeadlineExceededError, InternalError, OpError
 from paramserve_core.executor.store import read_only
 from paramserve_core.master.conversation import Conversation, Outcome, PendingCall
-from paramserve_core.master.local import let_go, own_all
+from paramserve_core.master.results import let_go, own_all
 from paramserve_core.master.tracing import ServedStepTracer, StepReport
 from paramserve_core.runtime import Runtime
 from paramserve_protos.v1 import checkpoint_service_pb2, graph_pb2, service_pb2
