@@ -1,0 +1,118 @@
+"""Writes down what was measured: tables for people, a file of figures for programs."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from benchmarks.checkpoint.models import Model
+from benchmarks.report import machine
+
+Figures = dict[str, dict[str, list[float]]]
+"""Figures of every round, by who and by what."""
+
+PAGE: Final = Path(__file__).resolve().parents[2] / "docs" / "performance-checkpoints.md"
+BEGIN: Final = "<!-- what follows is written by python -m benchmarks.checkpoint -->"
+END: Final = "<!-- end of what is written by python -m benchmarks.checkpoint -->"
+
+_OURS: Final = ("in process", "server")
+_STEPS: Final = {"turns": "over all variables in turn", "same": "on one variable"}
+
+
+def tables(saved: Mapping[str, Figures], trained: Figures, models: Mapping[str, Model]) -> str:
+    """What was measured, for people."""
+    parts = [_saves(saved, models), _many(saved), _training(trained)]
+    return "\n\n".join(part for part in parts if part)
+
+
+def write(
+    directory: Path, text: str, saved: Mapping[str, Figures], trained: Figures, load: float
+) -> None:
+    """Writes the documentation's page with these tables, and the figures, into a directory.
+
+    Args:
+        directory: where to; made if there is none.
+        text: the tables.
+        saved: the figures of saves and restores, by model.
+        trained: the figures of training.
+        load: the machine's load average before the run.
+    """
+    about = machine()
+    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
+    text += (
+        f"\n\nMedians of the rounds, with the fastest and the slowest. {about['cores']} cores, "
+        f"{about['system']}, Python {about['python']}, {versions}; load average before the run "
+        f"{load:.1f}, after it {os.getloadavg()[0]:.1f}."
+    )
+    before, _, rest = PAGE.read_text().partition(BEGIN)
+    after = rest.partition(END)[2]
+    figures = {"machine": about, "saved": saved, "trained": trained}
+    directory.mkdir(parents=True, exist_ok=True)
+    page = directory / PAGE.name
+    page.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}")
+    page.with_suffix(".json").write_text(json.dumps(figures, indent=1) + "\n")
+
+
+def _saves(saved: Mapping[str, Figures], models: Mapping[str, Model]) -> str:
+    """What each peer takes, and how many times faster we are than TensorFlow, round by round."""
+    head = ["", "paramserve in process", "on a server", "TensorFlow", "the disk itself"]
+    head += ["in process vs TensorFlow", "server vs TensorFlow"]
+    rows = [head, ["---"] * len(head)]
+    for name, figures in saved.items():
+        rival = figures.get("tensorflow", {})
+        lines = [("save, durable", "durable", "durable"), ("restore", "restore", "restore")]
+        if rival:
+            lines.insert(1, ("save, TensorFlow's not synced", "durable", "written"))
+        for title, what, theirs in lines:
+            ours = [figures[peer][what] for peer in _OURS]
+            row = [f"{models[name].title}: {title}", *map(_milliseconds, ours)]
+            row.append(_milliseconds(rival[theirs]) if rival else "")
+            row.append(_milliseconds(figures["disk"][what]) if what == theirs else "")
+            row += [_ratio(rival[theirs], own) if rival else "" for own in ours]
+            rows.append(row)
+    return _table(rows) if saved else ""
+
+
+def _many(saved: Mapping[str, Figures]) -> str:
+    """What it costs that the bytes are in 100,000 variables."""
+    if not {"many", "flat"} <= saved.keys():
+        return ""
+    rows = [["many variables take as long as one, times", *_OURS], ["---"] * 3]
+    for what in ("durable", "restore"):
+        ratios = [_ratio(saved["many"][p][what], saved["flat"][p][what]) for p in _OURS]
+        rows.append(["save" if what == "durable" else what, *ratios])
+    return _table(rows)
+
+
+def _training(trained: Figures) -> str:
+    if not trained:
+        return ""
+    rows = [["steps", "", "alone (ms)", "while a save runs (ms)", "more"], ["---"] * 5]
+    for which, title in _STEPS.items():
+        alone, saving = trained[f"{which} alone"], trained[f"{which} saving"]
+        for what in ("median", "mean", "longest"):
+            pairs = zip(alone[what], saving[what], strict=True)
+            more = statistics.median(s / a - 1 for a, s in pairs)
+            figures = [_milliseconds(alone[what], ""), _milliseconds(saving[what], "")]
+            rows.append([title, what, *figures, f"{100 * more:+.0f} %"])
+    return _table(rows)
+
+
+def _milliseconds(rounds_s: list[float], unit: str = " ms") -> str:
+    figures = [1e3 * f for f in (statistics.median(rounds_s), min(rounds_s), max(rounds_s))]
+    digits = 2 if figures[0] < 10 else 1 if figures[0] < 100 else 0
+    middle, low, high = (f"{figure:.{digits}f}" for figure in figures)
+    return f"{middle}{unit} ({low}–{high})"
+
+
+def _ratio(theirs: list[float], ours: list[float]) -> str:
+    """The median over the rounds of how many times longer theirs takes."""
+    return f"{statistics.median(t / o for t, o in zip(theirs, ours, strict=True)):.1f}x"
+
+
+def _table(rows: list[list[str]]) -> str:
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
