@@ -86,6 +86,7 @@ class Value:
         key: the stored tensor.
         box: the wanted part of it.
         allocate: makes the array of a shape and a type.
+        shape: that of the finished array, of as many elements; the box's if it is None.
     """
 
     def __init__(
@@ -94,6 +95,7 @@ class Value:
         key: str,
         box: Box,
         allocate: Callable[[tuple[int, ...], type[Any]], Array] = np.empty,
+        shape: tuple[int, ...] | None = None,
     ) -> None:
         self._layout = index.layout
         self._key = key
@@ -101,23 +103,20 @@ class Value:
         self._box = box
         # A checkpoint may claim any shape. An array of numbers takes no memory before they arrive;
         # one of strings does, so it is made when all of them are there.
-        self._array: Array = np.empty((), np.object_)
+        self._shape = box.shape if shape is None else shape
+        self._owner: Array = np.empty((), np.object_)
         if self._tensor.dtype is not dtypes.string:
             try:
-                self._array = allocate(box.shape, self._tensor.dtype.as_numpy_dtype)
+                self._owner = allocate(self._shape, self._tensor.dtype.as_numpy_dtype)
             except ValueError as error:
                 raise MemoryError(f"{key}: {error}") from None
+            self._array = self._owner.reshape(box.shape)
         self._decoded_parts: list[tuple[Box, Array]] = []
         self._last_steps: list[Callable[[], None]] = []
         self.pieces: list[Piece] = list(self._plan())
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The value's shape."""
-        return self._box.shape
-
     def finish(self) -> Array:
-        """The value, once every piece has arrived.
+        """The value, once every piece has arrived: an array of its own memory, not a view.
 
         Raises:
             DataLossError: what is stored is no value of the tensor's type.
@@ -127,16 +126,17 @@ class Value:
             step()
         self._last_steps.clear()
         if is_text:
-            self._array = np.empty(self._box.shape, np.object_)
+            self._owner = np.empty(self._shape, np.object_)
+            self._array = self._owner.reshape(self._box.shape)
             for box, values in self._decoded_parts:
                 self._array[box.within(self._box)] = values
         else:
-            fix_byte_order(self._array)
+            fix_byte_order(self._owner)
             try:
-                check_values(self._array)
+                check_values(self._owner)
             except MalformedError as error:
                 raise DataLossError(None, None, f"{self._key}: {error}") from None
-        return self._array
+        return self._owner
 
     def _plan(self) -> Iterator[Piece]:
         for part in self._tensor.parts:

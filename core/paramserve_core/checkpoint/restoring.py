@@ -77,9 +77,7 @@ class _Restore:
             self._outstanding -= count
             is_complete = not self._outstanding and self.arrays is None
         if is_complete:
-            arrays = [value.finish() for value in self.values]
-            shaped = zip(arrays, self.entries, strict=True)
-            self.arrays = [a.reshape(shape_for(entry, a.shape)) for a, entry in shaped]
+            self.arrays = [value.finish() for value in self.values]
             self.values = []
 
 
@@ -244,7 +242,7 @@ class Restores:
             self._store.budget.change(growth, path)
             self._store.budget.change(-growth, path)
         restore.values = [
-            Value(index, entry.key, box, self._store.memory.allocate)
+            Value(index, entry.key, box, self._store.memory.allocate, shape_for(entry, box.shape))
             for entry, box in zip(restore.entries, boxes, strict=True)
         ]
 

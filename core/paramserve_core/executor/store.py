@@ -415,11 +415,17 @@ def assign_all(values: Sequence[tuple[Variable, Array]]) -> None:
 
     Args:
         values: variables, each at most once, and their new values, of their types and of any
-            shape; the arrays are kept, so nobody else may write to them.
+            shape; the arrays are kept, so nobody else may write to them. A lease is a reference to
+            the variable's array, and NumPy makes views refer to what they are views of: so none
+            of the arrays is a view itself.
 
     Raises:
+        ValueError: an array is a view of another.
         ResourceExhaustedError: the store's memory limit; no variable was changed.
     """
+    for variable, value in values:
+        if type(value.base) is np.ndarray:
+            raise ValueError(f"{variable.name}: the value is a view, which leases cannot protect")
     with contextlib.ExitStack() as stack:
         for variable in _in_order([variable for variable, _ in values]):
             stack.enter_context(variable._turn)

@@ -283,6 +283,36 @@ def test_restore_with_reshape_takes_as_many_elements_in_the_variables_shape(task
         tasks.restore("model", entry("v", dtypes.float64, [4], node="other", reshape=True))
 
 
+@pytest.mark.parametrize(
+    ("value", "restored"),
+    [
+        (np.arange(6.0), entry("v", dtypes.float64, [6])),
+        (np.arange(6.0), entry("v", dtypes.float64, [2, 3], reshape=True)),
+        (np.arange(6.0), entry("v", dtypes.float64, [2], slice_of=([6], [3], [2]))),
+        (
+            np.arange(6.0).reshape(2, 3),
+            entry("v", dtypes.float64, slice_of=([2, 3], [0, 1], [2, 2])),
+        ),
+        (np.float64(3), entry("v", dtypes.float64, [])),
+        (["a", "b"], entry("v", dtypes.string, [2])),
+    ],
+    ids=["same shape", "reshaped", "rows", "columns", "scalar", "strings"],
+)
+def test_what_was_read_of_a_restored_variable_stays_as_it_was(task, value, restored):
+    """A reader holds a reference to the value, so an update must see it and copy."""
+    task.set(v=value)
+    tasks = Tasks(task)
+    tasks.save("model", *entries_of({"v": value}))
+    restored.node = "w"
+    tasks.restore("model", restored)
+    variable = task.store.find("w")
+    read = variable.read()
+    then = read.copy()
+    variable.assign(then[...] + then[...])
+    assert np.array_equal(read, then)
+    assert np.array_equal(variable.read(), then + then)
+
+
 def test_restore_beyond_the_memory_limit_changes_nothing(tmp_path):
     task = Task(tmp_path)
     task.set(v=np.zeros(100))
