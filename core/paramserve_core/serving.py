@@ -31,7 +31,8 @@ from paramserve_core.transport.choice import Transport, dialer, shared_memory
 from paramserve_core.transport.credentials import ClientCredentials
 from paramserve_core.transport.grpc_service import GrpcServer, ServerTls
 from paramserve_core.transport.traffic import Traffic
-from paramserve_protos.v1 import config_pb2, service_pb2
+from paramserve_core.transport.wire import NO_OPTIONS, WireOptions
+from paramserve_protos.v1 import service_pb2
 
 if TYPE_CHECKING:
     from paramserve_core.transport.local_listener import LocalListener
@@ -156,7 +157,7 @@ class TaskServer:
             traffic=traffic,
         )
 
-    def _new_master(self, config: config_pb2.ConfigProto) -> LocalMaster:
+    def _new_master(self, hello: service_pb2.Hello) -> LocalMaster:
         session_id = secrets.token_hex(16)
         here = LocalTask(
             self.name,
@@ -169,12 +170,20 @@ class TaskServer:
             incarnation=self._task.incarnation,
             address=self.address,
         )
-        options = MasterOptions.from_config(config)
+        options = MasterOptions.from_config(hello.config)
+        wire = WireOptions.from_message(hello.wire)
         tasks: list[LocalTask | RemoteTask] = [here]
         for name, address in cluster_tasks(self._options.cluster):
             if name != self.name and options.may_use(name):
                 tasks.append(
-                    remote_task(name, address, session_id, self._runtime, self._options.credentials)
+                    remote_task(
+                        name,
+                        address,
+                        session_id,
+                        self._runtime,
+                        self._options.credentials,
+                        wire=wire,
+                    )
                 )
         return LocalMaster(
             tasks,
@@ -221,14 +230,16 @@ def remote_task(
     runtime: ThreadRuntime,
     credentials: ClientCredentials,
     patience: Patience | None = None,
+    wire: WireOptions = NO_OPTIONS,
 ) -> RemoteTask:
     """A task elsewhere, for a master here; connects when it is first used."""
     conversation = Conversation(
         name,
-        dialer(address, credentials),
+        dialer(address, credentials, compression=wire.compression),
         runtime,
         session_id=session_id,
         kind=service_pb2.SESSION_KIND_TASK,
         patience=patience,
+        wire=wire,
     )
     return RemoteTask(name, address, conversation)

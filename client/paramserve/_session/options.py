@@ -13,6 +13,8 @@ from typing import Any, Final
 from google.protobuf.message import Message as ProtoMessage
 from google.protobuf.unknown_fields import UnknownFieldSet
 
+from paramserve_core.dtypes import as_dtype
+from paramserve_core.transport.wire import COMPRESSIONS, WIRE_DTYPES, WireOptions
 from paramserve_protos.v1.config_pb2 import ConfigProto, RunOptions
 
 _TENSORFLOW_CONFIG: Final = {
@@ -70,6 +72,28 @@ def checked_run_options(options: Any) -> RunOptions:
         known = ", ".join(RunOptions.TraceLevel.keys())
         raise ValueError(f"trace_level is {options.trace_level}; wanted one of {known}")
     return options
+
+
+def checked_wire(wire_dtype: Any, compression: Any) -> WireOptions:
+    """How a session's messages travel.
+
+    Raises:
+        TypeError: one of them is no type, or no string.
+        ValueError: a type or a compression that there is not.
+    """
+    if compression is not None and not isinstance(compression, str):
+        raise TypeError(f"compression must be a string, but got {type(compression).__name__!r}")
+    if compression and compression not in COMPRESSIONS:
+        raise ValueError(
+            f"compression is {compression!r}; gRPC offers 'gzip', or None for no compression"
+        )
+    dtype = None if wire_dtype is None else as_dtype(wire_dtype)
+    if dtype is not None and dtype not in WIRE_DTYPES:
+        raise ValueError(
+            f"wire_dtype is {dtype.name}; float32 tensors can travel as bfloat16 or float16, or, "
+            "with None, as they are"
+        )
+    return WireOptions(dtype=dtype, compression=compression or "")
 
 
 def seconds(milliseconds: int) -> float | None:

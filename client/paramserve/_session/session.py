@@ -25,7 +25,12 @@ from paramserve._framework.types import DTypeLike, ShapeLike
 from paramserve._session.buffers import new_buffer, new_buffer_like
 from paramserve._session.failures import located
 from paramserve._session.fetches import Array, structure_key
-from paramserve._session.options import checked_config, checked_run_options, seconds
+from paramserve._session.options import (
+    checked_config,
+    checked_run_options,
+    checked_wire,
+    seconds,
+)
 from paramserve._session.partial import PartialRun
 from paramserve._session.preparation import Preparation, Step
 from paramserve._session.trace import wanted_report, write_report
@@ -58,10 +63,21 @@ class Session:
             `ClusterSpec`.
         graph: the graph to run; the default graph of the thread by default.
         config: options; those that mean nothing here are refused.
+        wire_dtype: `bfloat16` or `float16`: what float32 tensors of steps travel as between
+            processes, which halves their bytes. What is fed, fetched, and sent from task to task
+            arrives as float32 again, rounded to the nearest value of that type, ties to even;
+            infinities and NaNs stay what they are. bfloat16 keeps 8 bits of each number, and all
+            of float32's range. float16 keeps 11, but makes numbers of 65520 and more infinite,
+            and those below 6e-5 imprecise or zero. Variables stay float32, and so does every
+            other type. It is for networks: gRPC narrows, while shared memory with servers on this
+            host, and a session in this process, have nothing to save and leave all as it is.
+        compression: "gzip": what gRPC carries is compressed, in both directions. It costs far more
+            time than a fast network; for slow ones, or tensors that are mostly zeros.
 
     Raises:
         TypeError: an argument of another type.
-        ValueError: a malformed target, or an option that means nothing here.
+        ValueError: a malformed target, an option that means nothing here, or a type or compression
+            that there is not.
         UnavailableError: the server cannot be reached.
     """
 
@@ -70,7 +86,11 @@ class Session:
         target: str | bytes | ClusterSpec = "",
         graph: Graph | None = None,
         config: ConfigProto | None = None,
+        *,
+        wire_dtype: DTypeLike | None = None,
+        compression: str | None = None,
     ) -> None:
+        wire = checked_wire(wire_dtype, compression)
         if graph is None:
             graph = get_default_graph()
         elif not isinstance(graph, Graph):
@@ -89,7 +109,7 @@ class Session:
         self._partial_runs: dict[str, PartialRun] = {}
         self._defaults: ExitStack | None = None
         self._is_closed = False
-        self._master: Master = connect_master(target, config)
+        self._master: Master = connect_master(target, config, wire)
         self._prepared = Preparation(graph, self._master)
         self._steps = self._prepared.steps
 
@@ -442,6 +462,8 @@ class InteractiveSession(Session):
         target: as for `Session`.
         graph: as for `Session`; if given, it also becomes the default graph.
         config: as for `Session`.
+        wire_dtype: as for `Session`.
+        compression: as for `Session`.
     """
 
     def __init__(
@@ -449,8 +471,11 @@ class InteractiveSession(Session):
         target: str | bytes | ClusterSpec = "",
         graph: Graph | None = None,
         config: ConfigProto | None = None,
+        *,
+        wire_dtype: DTypeLike | None = None,
+        compression: str | None = None,
     ) -> None:
-        super().__init__(target, graph, config)
+        super().__init__(target, graph, config, wire_dtype=wire_dtype, compression=compression)
         self._installed = ExitStack()
         if graph is not None:
             self._installed.enter_context(graph.as_default())

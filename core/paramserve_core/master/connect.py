@@ -28,6 +28,7 @@ from paramserve_core.master.tasks import LocalTask, RemoteTask
 from paramserve_core.runtime import ThreadRuntime
 from paramserve_core.task.gate import StepGate
 from paramserve_core.task.limits import TaskLimits
+from paramserve_core.transport.wire import NO_OPTIONS, WireOptions
 from paramserve_protos.v1 import config_pb2, service_pb2
 
 SCHEME: Final = "grpc://"
@@ -39,23 +40,26 @@ _WORKER_JOBS: Final = frozenset({"worker", "chief", "master", "evaluator"})
 
 
 def connect_master(
-    target: str | ClusterSpec, config: config_pb2.ConfigProto | None = None
+    target: str | ClusterSpec,
+    config: config_pb2.ConfigProto | None = None,
+    wire: WireOptions = NO_OPTIONS,
 ) -> Master:
     """The master of a new session; servers are connected to when they are first used.
 
     Args:
         target: see the table above.
         config: the session's configuration.
+        wire: how messages travel over gRPC.
 
     Raises:
         InvalidArgumentError: the target is of another form.
     """
     if isinstance(target, ClusterSpec):
-        return _cluster_master(target, MasterOptions.from_config(config))
+        return _cluster_master(target, MasterOptions.from_config(config), wire)
     if target == "":
         return _local_master(MasterOptions.from_config(config))
     if target.startswith(SCHEME) and _is_address(target.removeprefix(SCHEME)):
-        return _remote_master(target.removeprefix(SCHEME), config)
+        return _remote_master(target.removeprefix(SCHEME), config, wire)
     raise InvalidArgumentError(
         None,
         None,
@@ -114,7 +118,7 @@ def _task_here(
     return LocalTask(name, session_id, store, TaskLimits(), checkpoints, gate, functions=FUNCTIONS)
 
 
-def _cluster_master(cluster: ClusterSpec, options: MasterOptions) -> LocalMaster:
+def _cluster_master(cluster: ClusterSpec, options: MasterOptions, wire: WireOptions) -> LocalMaster:
     # gRPC takes a while to import, and a session in process does not need it.
     from paramserve_core.serving import cluster_tasks, remote_task
     from paramserve_core.transport.credentials import ClientCredentials
@@ -125,7 +129,7 @@ def _cluster_master(cluster: ClusterSpec, options: MasterOptions) -> LocalMaster
     credentials = ClientCredentials.from_env()
     patience = patience_from_env()
     tasks: list[LocalTask | RemoteTask] = [
-        remote_task(name, address, session_id, runtime, credentials, patience)
+        remote_task(name, address, session_id, runtime, credentials, patience, wire)
         for name, address in cluster_tasks(cluster)
         # Workers don't talk to each other, and need not be there.
         if not _is_worker(name) and name != here and options.may_use(name)
@@ -157,7 +161,9 @@ def _own_name(cluster: ClusterSpec) -> str:
     return task_name("worker", 0)
 
 
-def _remote_master(address: str, config: config_pb2.ConfigProto | None) -> Master:
+def _remote_master(
+    address: str, config: config_pb2.ConfigProto | None, wire: WireOptions
+) -> Master:
     from paramserve_core.master.remote import RemoteMaster
     from paramserve_core.transport.choice import dialer
     from paramserve_core.transport.credentials import ClientCredentials
@@ -165,11 +171,12 @@ def _remote_master(address: str, config: config_pb2.ConfigProto | None) -> Maste
     runtime = ThreadRuntime()
     conversation = Conversation(
         f"the server at {address}",
-        dialer(address, ClientCredentials.from_env()),
+        dialer(address, ClientCredentials.from_env(), compression=wire.compression),
         runtime,
         session_id=secrets.token_hex(16),
         kind=service_pb2.SESSION_KIND_MASTER,
         config=config,
         patience=patience_from_env(),
+        wire=wire,
     )
     return RemoteMaster(conversation, runtime)

@@ -29,6 +29,7 @@ from typing import Any, Final
 from google.protobuf.message import Message as ProtoMessage
 from numpy.typing import NDArray
 
+from paramserve_core.dtypes import DType
 from paramserve_core.errors import (
     AbortedError,
     CancelledError,
@@ -37,9 +38,10 @@ from paramserve_core.errors import (
     UnavailableError,
 )
 from paramserve_core.runtime import Mailbox, Runtime
-from paramserve_core.task.messages import call_envelope, error_of, response_of
+from paramserve_core.task.messages import STEP_REQUESTS, call_envelope, error_of, response_of
 from paramserve_core.transport.interface import Connection, Dialer, Message, Tensors
 from paramserve_core.transport.payload import payload_bytes
+from paramserve_core.transport.wire import GRPC, NO_OPTIONS, WireOptions
 from paramserve_protos.v1 import config_pb2, service_pb2
 
 _LARGE_BYTES: Final = 64 << 10
@@ -135,6 +137,7 @@ class Conversation:
         kind: who plans, see `service.proto`.
         config: for a session whose steps the task plans.
         patience: how long to try.
+        wire: how messages travel; told the task, which answers alike.
     """
 
     def __init__(
@@ -147,11 +150,15 @@ class Conversation:
         kind: service_pb2.SessionKind,
         config: config_pb2.ConfigProto | None = None,
         patience: Patience | None = None,
+        wire: WireOptions = NO_OPTIONS,
     ) -> None:
         self.name = name
         self._dialer = dialer
         self._runtime = runtime
-        self._hello = service_pb2.Hello(session_id=session_id, kind=kind, config=config)
+        self._wire_dtype = wire.dtype
+        self._hello = service_pb2.Hello(
+            session_id=session_id, kind=kind, config=config, wire=wire.message()
+        )
         self._patience = patience or Patience()
         self._lock = threading.Lock()
         self._sending = threading.Lock()
@@ -170,7 +177,8 @@ class Conversation:
 
     def wire_bytes(self, tensors: Tensors) -> int:
         """The bytes of tensors as they travel, without the messages around them."""
-        return sum(map(payload_bytes, tensors))
+        wire_dtype = self._wire_dtype if self._transport == GRPC else None
+        return sum(payload_bytes(tensor, wire_dtype) for tensor in tensors)
 
     def start(
         self, request: ProtoMessage, tensors: Tensors, done: Callable[[Outcome], None]
@@ -421,7 +429,7 @@ class Conversation:
             completed_below = min(self._pending, default=call.number)
         envelope = call_envelope(call.number, completed_below, call.request)
         try:
-            link.connection.send(Message(envelope, call.tensors))
+            link.connection.send(Message(envelope, call.tensors, self._wire_dtype_of(call)))
         except UnavailableError:
             # The link is lost, and the next one sends the call again.
             return
@@ -433,6 +441,12 @@ class Conversation:
                 call.done(Outcome(error=error))
         if self._acknowledged:
             self._flush_acknowledgements(link)
+
+    def _wire_dtype_of(self, call: PendingCall) -> DType | None:
+        wire_dtype = self._wire_dtype
+        if wire_dtype is None or not isinstance(call.request, STEP_REQUESTS):
+            return None
+        return wire_dtype
 
     def _send_cancel(self, link: _Link, number: int) -> None:
         assert link.connection is not None

@@ -19,6 +19,7 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
+from paramserve_core.dtypes import DType
 from paramserve_core.errors import (
     AbortedError,
     InternalError,
@@ -42,19 +43,20 @@ from paramserve_core.task.handlers import (
 )
 from paramserve_core.task.limits import TaskLimits
 from paramserve_core.task.listing import variable_infos
-from paramserve_core.task.messages import error_message, reply_message, status_of
+from paramserve_core.task.messages import STEP_KINDS, error_message, reply_message, status_of
 from paramserve_core.task.session import TaskSession
 from paramserve_core.task.statistics import Statistics
 from paramserve_core.transport.interface import Connection, Message, Receiver
-from paramserve_protos.v1 import config_pb2, service_pb2
+from paramserve_core.transport.wire import WireOptions
+from paramserve_protos.v1 import service_pb2
 
 _MAX_SESSION_ID: Final = 64
 _ATTACH_S: Final = 10.0
 
 _log = logging.getLogger(__name__)
 
-NewMaster = Callable[[config_pb2.ConfigProto], Master]
-"""Makes the master of a session that sends its graph to this server."""
+NewMaster = Callable[[service_pb2.Hello], Master]
+"""Makes the master of a session that sends its graph to this server, of its first message."""
 
 
 class TaskHost:
@@ -182,7 +184,8 @@ class TaskHost:
                     f"{self.task.name} has {len(self._sessions)} sessions, the limit is "
                     f"{self.limits.max_sessions}: close some, or raise --max-sessions",
                 )
-            session = ServedSession(self, name, self._handlers(hello))
+            wire = WireOptions.from_message(hello.wire)
+            session = ServedSession(self, name, self._handlers(hello), wire.dtype)
             self._sessions[name] = session
             return session
 
@@ -228,7 +231,7 @@ class TaskHost:
                 self.runtime.now,
             )
         if hello.kind == service_pb2.SESSION_KIND_MASTER and self._new_master is not None:
-            master = self._new_master(hello.config)
+            master = self._new_master(hello)
             return MasterHandlers(master, self.task.name, self.runtime.now)
         raise UnimplementedError(
             None, None, f"{self.task.name} has no sessions of kind {hello.kind}"
@@ -279,11 +282,21 @@ class _Doorway:
 
 
 class ServedSession:
-    """One client's session on this task, over any number of connections, one at a time."""
+    """One client's session on this task, over any number of connections, one at a time.
 
-    def __init__(self, host: TaskHost, name: str, handlers: Handlers) -> None:
+    Args:
+        host: the task.
+        name: the session's id.
+        handlers: carry out its calls.
+        wire_dtype: what float32 tensors of steps are sent to it as; None: as they are.
+    """
+
+    def __init__(
+        self, host: TaskHost, name: str, handlers: Handlers, wire_dtype: DType | None = None
+    ) -> None:
         self.name = name
         self._host = host
+        self._wire_dtype = wire_dtype
         self._handlers = handlers
         self._calls = CallTable(host.limits.max_calls)
         self._lock = threading.Lock()
@@ -388,7 +401,8 @@ class ServedSession:
         try:
             try:
                 response, tensors = work.run()
-                answer = reply_message(number, response, tensors)
+                wire_dtype = self._wire_dtype if kind in STEP_KINDS else None
+                answer = reply_message(number, response, tensors, wire_dtype)
                 statistics.call_ended(kind, self._host.runtime.now() - began_at)
             except OpError as error:
                 answer = error_message(number, self._blamed(error))

@@ -11,6 +11,7 @@ from typing import Final
 
 from google.protobuf.message import Message as ProtoMessage
 
+from paramserve_core.dtypes import DType
 from paramserve_core.errors import OpError, error_from_status
 from paramserve_core.transport.interface import Message, Tensors
 from paramserve_protos.v1 import service_pb2
@@ -25,6 +26,13 @@ _REQUEST_FIELD: Final = _fields_by_type(service_pb2.Call, "request")
 _RESPONSE_FIELD: Final = _fields_by_type(service_pb2.Reply, "response")
 
 
+STEP_REQUESTS: Final = (service_pb2.RunStage, service_pb2.RunStep)
+"""The requests whose tensors, and those of the answers, are a step's."""
+
+STEP_KINDS: Final = frozenset(_REQUEST_FIELD[r.DESCRIPTOR.full_name] for r in STEP_REQUESTS)
+"""Their fields in a `Call`."""
+
+
 def call_envelope(number: int, completed_below: int, request: ProtoMessage) -> service_pb2.Envelope:
     """The envelope of a call with that request."""
     envelope = service_pb2.Envelope()
@@ -35,8 +43,13 @@ def call_envelope(number: int, completed_below: int, request: ProtoMessage) -> s
     return envelope
 
 
-def reply_message(number: int, response: ProtoMessage | None, tensors: Tensors = ()) -> Message:
-    """The answer of a call that went well."""
+def reply_message(
+    number: int,
+    response: ProtoMessage | None,
+    tensors: Tensors = (),
+    wire_dtype: DType | None = None,
+) -> Message:
+    """The answer of a call that went well; see `Message` for `wire_dtype`."""
     envelope = service_pb2.Envelope()
     reply = envelope.reply
     reply.id = number
@@ -44,7 +57,7 @@ def reply_message(number: int, response: ProtoMessage | None, tensors: Tensors =
         reply.done.SetInParent()
     else:
         getattr(reply, _RESPONSE_FIELD[response.DESCRIPTOR.full_name]).CopyFrom(response)
-    return Message(envelope, tensors)
+    return Message(envelope, tensors, wire_dtype)
 
 
 def error_message(number: int, error: OpError) -> Message:

@@ -59,7 +59,10 @@ def transport_from_env(environ: Mapping[str, str] | None = None) -> Transport:
 
 
 def dialer(
-    address: str, credentials: ClientCredentials | None = None, transport: Transport | None = None
+    address: str,
+    credentials: ClientCredentials | None = None,
+    transport: Transport | None = None,
+    compression: str = "",
 ) -> Dialer:
     """A dialer to a server.
 
@@ -67,13 +70,14 @@ def dialer(
         address: "host:port".
         credentials: what to show, and whether to use TLS.
         transport: what to use; None: as the environment says.
+        compression: "gzip" or "", of what gRPC carries.
 
     Raises:
         InvalidArgumentError: the environment says something else than it may.
         UnimplementedError: shared memory is demanded, and this system has none.
     """
     transport = transport_from_env() if transport is None else transport
-    grpc = GrpcDialer(address, credentials)
+    grpc = GrpcDialer(address, credentials, compression=compression)
     if transport is Transport.GRPC or (transport is Transport.AUTO and not _HAS_LOCAL):
         return grpc
     if not _HAS_LOCAL:

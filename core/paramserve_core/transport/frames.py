@@ -39,7 +39,7 @@ def encode(message: Message, max_message_bytes: int) -> Iterator[bytes]:
     encoded = message.envelope.SerializeToString()
     bodies: list[memoryview] = []
     if message.tensors:
-        packed = [payload.pack(tensor) for tensor in message.tensors]
+        packed = [payload.pack(tensor, message.wire_dtype) for tensor in message.tensors]
         bodies = [body for _, body in packed]
         # Messages that are joined are merged, so the envelope, which others may be using, need
         # not be changed or copied to announce the tensors in it.

@@ -30,6 +30,9 @@ SERVICE: Final = "paramserve.v1.ParameterServer"
 ACCEPTED: Final = ("paramserve-protocol", "1")
 """What a server sends at once when it takes a conversation."""
 
+COMPRESSION_KEY: Final = "paramserve-compression"
+"""Names, in the metadata of a client, what the server is to compress with too."""
+
 _OPTIONS: Final = [
     # Every connection has a socket of its own, whose end is the connection's end.
     ("grpc.use_local_subchannel_pool", 1),
@@ -58,6 +61,7 @@ class GrpcDialer:
         address: "host:port".
         credentials: what to show, and whether to use TLS.
         max_message_bytes: the largest message to accept or to send.
+        compression: "gzip" or "", in both directions.
     """
 
     def __init__(
@@ -65,11 +69,15 @@ class GrpcDialer:
         address: str,
         credentials: ClientCredentials | None = None,
         max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES,
+        compression: str = "",
     ) -> None:
+        self._compression = grpc.Compression.Gzip if compression else grpc.Compression.NoCompression
         self._address = address
         self._credentials = credentials or ClientCredentials()
         self._max_message_bytes = max_message_bytes
         self._metadata = _metadata(self._credentials)
+        if compression:
+            self._metadata += ((COMPRESSION_KEY, compression),)
 
     @property
     def address(self) -> str:
@@ -123,9 +131,9 @@ class GrpcDialer:
     def _channel(self) -> grpc.Channel:
         credentials = self._credentials
         if credentials.ca is None and credentials.cert is None:
-            return grpc.insecure_channel(self._address, _OPTIONS)
+            return grpc.insecure_channel(self._address, _OPTIONS, self._compression)
         secure = grpc.ssl_channel_credentials(credentials.ca, credentials.key, credentials.cert)
-        return grpc.secure_channel(self._address, secure, _OPTIONS)
+        return grpc.secure_channel(self._address, secure, _OPTIONS, self._compression)
 
     def _ask(
         self, method: str, request: ProtoMessage, response_type: type[M], timeout_s: float

@@ -21,10 +21,11 @@ import grpc
 
 from paramserve_core.errors import InternalError, OpError, UnavailableError
 from paramserve_core.transport.frames import MAX_FRAME_BYTES, Assembler, encode
-from paramserve_core.transport.grpc_client import ACCEPTED, SERVICE
+from paramserve_core.transport.grpc_client import ACCEPTED, COMPRESSION_KEY, SERVICE
 from paramserve_core.transport.interface import Connection, Message, Receiver
 from paramserve_core.transport.outbox import Outbox
 from paramserve_core.transport.traffic import Traffic
+from paramserve_core.transport.wire import GZIP
 from paramserve_protos.v1 import service_pb2
 
 _SPARE_THREADS: Final = 16
@@ -279,6 +280,8 @@ class _Stream:
         # gRPC does not interrupt a writer that waits for something to write.
         if not self._context.add_callback(self._outbox.close):
             return
+        if (COMPRESSION_KEY, GZIP) in map(tuple, self._context.invocation_metadata()):
+            self._context.set_compression(grpc.Compression.Gzip)
         self._context.send_initial_metadata((ACCEPTED,))
         receiver = host.accept(self, self._context.peer())
         threading.Thread(

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
+from paramserve_core.dtypes import DType
 from paramserve_core.errors import OpError
 from paramserve_protos.v1 import service_pb2
 
@@ -30,10 +31,15 @@ class Message:
     gets arrays that nobody else holds and, if they are writable, that nobody else sees (see
     `ownership`). Small ones may be read-only, and so may those that lie in memory of a process on
     the same host.
+
+    Attributes:
+        wire_dtype: what float32 tensors are to travel as, where they travel; see `wire`. A receiver
+            gets float32.
     """
 
     envelope: service_pb2.Envelope
     tensors: Tensors = ()
+    wire_dtype: DType | None = None
 
 
 class Connection(Protocol):

@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from paramserve_core import dtypes
 from paramserve_core.dtypes import DType, as_dtype
 from paramserve_core.errors import InvalidArgumentError, ResourceExhaustedError
+from paramserve_core.transport import wire
 from paramserve_core.values import MAX_RANK
-from paramserve_protos.v1 import service_pb2
+from paramserve_protos.v1 import service_pb2, types_pb2
 
 Array = NDArray[Any]
 
@@ -35,8 +36,14 @@ _SMALL_BYTES: Final = 4096
 """Up to here a copy costs less than a view."""
 
 
-def pack(tensor: Array) -> tuple[service_pb2.TensorHeader, memoryview]:
+def pack(
+    tensor: Array, wire_dtype: DType | None = None
+) -> tuple[service_pb2.TensorHeader, memoryview]:
     """The header of a tensor and its bytes, which are the tensor's own memory if it is large.
+
+    Args:
+        tensor: the tensor.
+        wire_dtype: what it travels as if it is float32; None: as it is.
 
     Raises:
         InvalidArgumentError: a string of 4 GiB or more.
@@ -44,6 +51,9 @@ def pack(tensor: Array) -> tuple[service_pb2.TensorHeader, memoryview]:
     dtype = as_dtype(tensor.dtype)
     if not tensor.dtype.isnative:
         tensor = tensor.astype(dtype.as_numpy_dtype)
+    narrow = wire_dtype if dtype is dtypes.float32 else None
+    if narrow is not None:
+        tensor = wire.narrowed(tensor, narrow)
     if dtype is dtypes.string:
         body = memoryview(_pack_strings(tensor))
     elif tensor.nbytes <= _SMALL_BYTES:
@@ -54,11 +64,15 @@ def pack(tensor: Array) -> tuple[service_pb2.TensorHeader, memoryview]:
     header = service_pb2.TensorHeader(
         dtype=dtype.as_datatype_enum, dims=tensor.shape, payload_bytes=len(body)
     )
+    if narrow is not None:
+        header.travels_as = narrow.as_datatype_enum
     return header, body
 
 
-def payload_bytes(tensor: Array) -> int:
-    """How many bytes a tensor travels as."""
+def payload_bytes(tensor: Array, wire_dtype: DType | None = None) -> int:
+    """How many bytes a tensor travels as; see `pack`."""
+    if wire_dtype is not None and tensor.dtype == np.float32:
+        return tensor.size * wire_dtype.size
     if tensor.dtype.hasobject:
         return sum(_LENGTH.itemsize + len(item) for item in tensor.reshape(-1).tolist())
     return tensor.nbytes
@@ -82,15 +96,18 @@ class Incoming:
     written, so announcing much costs a peer nothing that it does not send.
 
     Attributes:
-        dtype: the type of its elements.
+        dtype: the type of its elements as they travel.
         shape: its shape.
-        size: its bytes.
+        size: its bytes as they travel.
     """
 
-    __slots__ = ("_array", "_filled", "_memory", "dtype", "shape", "size")
+    __slots__ = ("_array", "_filled", "_is_narrow", "_memory", "dtype", "shape", "size")
 
     def __init__(self, header: service_pb2.TensorHeader) -> None:
         self.dtype = _checked_dtype(header.dtype)
+        self._is_narrow = header.travels_as != types_pb2.DT_INVALID
+        if self._is_narrow:
+            self.dtype = _checked_narrow_dtype(self.dtype, header.travels_as)
         self.shape = _checked_shape(header.dims)
         self.size = header.payload_bytes
         count = math.prod(self.shape)
@@ -141,6 +158,7 @@ class Incoming:
 
         Raises:
             InvalidArgumentError: the lengths of strings do not add up.
+            ResourceExhaustedError: there is no memory to widen it.
         """
         if self._array is None and self._memory is None:
             self._set_aside()  # It has no bytes.
@@ -152,7 +170,15 @@ class Incoming:
         if self.dtype is dtypes.bool:
             # Any byte but 0 and 1 would be a bool that NumPy does not expect.
             np.not_equal(array.view(np.uint8), 0, out=array)
-        return array.byteswap() if _SWAPS else array
+        if _SWAPS:
+            array = array.byteswap()
+        return self._widened(array) if self._is_narrow else array
+
+    def _widened(self, array: Array) -> Array:
+        try:
+            return wire.widened(array)
+        except MemoryError:
+            raise _no_memory(self.shape) from None
 
 
 def _unpack_strings(memory: Array, shape: tuple[int, ...]) -> Array:
@@ -208,6 +234,13 @@ def _checked_dtype(number: int) -> DType:
     return dtype
 
 
+def _checked_narrow_dtype(dtype: DType, number: int) -> DType:
+    travels_as = _checked_dtype(number)
+    if not wire.may_travel_as(dtype, travels_as):
+        raise _malformed(f"{dtype.name} does not travel as {travels_as.name}")
+    return travels_as
+
+
 def _checked_shape(dims: Sequence[int]) -> tuple[int, ...]:
     shape = tuple(dims)
     if len(shape) > MAX_RANK or min(shape, default=0) < 0:
@@ -219,12 +252,16 @@ def _empty(shape: tuple[int, ...], dtype: type[Any]) -> Array:
     try:
         return np.empty(shape, dtype)
     except MemoryError:
-        raise ResourceExhaustedError(
-            None, None, f"no memory for a tensor of shape {list(shape)} in a message"
-        ) from None
+        raise _no_memory(shape) from None
     except ValueError:
         # Beyond what NumPy can address, as [0, 2**62] is although it has no elements.
         raise _malformed(f"a shape that no tensor can have, {list(shape)}") from None
+
+
+def _no_memory(shape: Sequence[int]) -> ResourceExhaustedError:
+    return ResourceExhaustedError(
+        None, None, f"no memory for a tensor of shape {list(shape)} in a message"
+    )
 
 
 def _malformed(what: str) -> InvalidArgumentError:

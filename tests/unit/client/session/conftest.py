@@ -53,8 +53,8 @@ def watched(monkeypatch):
     masters = []
     connect = session_module.connect_master
 
-    def connect_and_watch(target, config):
-        masters.append(WatchedMaster(connect(target, config)))
+    def connect_and_watch(target, config, wire):
+        masters.append(WatchedMaster(connect(target, config, wire)))
         return masters[-1]
 
     monkeypatch.setattr(session_module, "connect_master", connect_and_watch)
