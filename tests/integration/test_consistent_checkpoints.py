@@ -1,6 +1,5 @@
 """Checkpoints of one moment: workers move value between two servers while it is taken."""
 
-import numpy as np
 import pytest
 
 import paramserve as ps

@@ -87,9 +87,15 @@ def _quietly(task: HoldableTask, request: ProtoMessage) -> Callable[[], None]:
 def _half_done(
     answers: Sequence[service_pb2.HoldStepsResponse],
 ) -> list[service_pb2.StepProgress]:
-    """The steps that some tasks have a part of and others lack."""
+    """The steps that some tasks have a part of and others lack.
+
+    A task forgets old steps; what it may have forgotten was done there.
+    """
     merged: dict[tuple[str, int], service_pb2.StepProgress] = {}
+    forgotten: dict[str, int] = {}
     for answer in answers:
+        for session, step in answer.forgotten.items():
+            forgotten[session] = max(step, forgotten.get(session, step))
         for progress in answer.steps:
             key = (progress.session, progress.step)
             known = merged.get(key)
@@ -98,4 +104,8 @@ def _half_done(
             else:
                 known.done += progress.done
                 known.ended |= progress.ended
-    return [p for p in merged.values() if 0 < p.done < p.total and not p.ended]
+    return [
+        p
+        for p in merged.values()
+        if 0 < p.done < p.total and not p.ended and p.step > forgotten.get(p.session, -1)
+    ]

@@ -60,6 +60,8 @@ class StepGate:
         self._idle = runtime.event()
         self._opened = runtime.event()
         self._recent: OrderedDict[Key, _Progress] = OrderedDict()
+        self._forgotten: dict[str, int] = {}
+        """By session, the highest number of a step that is remembered no more."""
 
     def enter(self, key: Key, total: int, check: Callable[[], None]) -> None:
         """A stage is about to change variables; waits while the gate is closed to its step.
@@ -86,6 +88,11 @@ class StepGate:
                 self._remember(key, total)
             return True
 
+    @property
+    def is_held(self) -> bool:
+        """Whether the gate is closed to some step."""
+        return bool(self._holds)
+
     def leave(self, key: Key, total: int, *, is_done: bool) -> None:
         """The stage has ended, well or not."""
         with self._lock:
@@ -109,6 +116,7 @@ class StepGate:
         with self._lock:
             for (name, _), progress in self._recent.items():
                 progress.has_ended |= name == session
+            self._forgotten.pop(session, None)
 
     def hold(self, hold_id: str) -> service_pb2.HoldStepsResponse:
         """Closes the gate; returns once no stage is inside.
@@ -164,7 +172,8 @@ class StepGate:
         if progress is None:
             progress = self._recent[key] = _Progress(total)
             if len(self._recent) > _REMEMBERED:
-                self._recent.popitem(last=False)
+                (session, number), _ = self._recent.popitem(last=False)
+                self._forgotten[session] = max(number, self._forgotten.get(session, number))
         return progress
 
     def _progress(self) -> service_pb2.HoldStepsResponse:
@@ -179,5 +188,6 @@ class StepGate:
                         ended=progress.has_ended,
                     )
                     for (session, step), progress in self._recent.items()
-                ]
+                ],
+                forgotten=self._forgotten,
             )
