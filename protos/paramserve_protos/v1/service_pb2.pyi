@@ -32,14 +32,16 @@ class Frame(_message.Message):
     def __init__(self, header: _Optional[bytes] = ..., payload: _Optional[bytes] = ...) -> None: ...
 
 class TensorHeader(_message.Message):
-    __slots__ = ("dtype", "dims", "payload_bytes")
+    __slots__ = ("dtype", "dims", "payload_bytes", "travels_as")
     DTYPE_FIELD_NUMBER: _ClassVar[int]
     DIMS_FIELD_NUMBER: _ClassVar[int]
     PAYLOAD_BYTES_FIELD_NUMBER: _ClassVar[int]
+    TRAVELS_AS_FIELD_NUMBER: _ClassVar[int]
     dtype: _types_pb2.DataType
     dims: _containers.RepeatedScalarFieldContainer[int]
     payload_bytes: int
-    def __init__(self, dtype: _Optional[_Union[_types_pb2.DataType, str]] = ..., dims: _Optional[_Iterable[int]] = ..., payload_bytes: _Optional[int] = ...) -> None: ...
+    travels_as: _types_pb2.DataType
+    def __init__(self, dtype: _Optional[_Union[_types_pb2.DataType, str]] = ..., dims: _Optional[_Iterable[int]] = ..., payload_bytes: _Optional[int] = ..., travels_as: _Optional[_Union[_types_pb2.DataType, str]] = ...) -> None: ...
 
 class Envelope(_message.Message):
     __slots__ = ("hello", "welcome", "call", "reply", "acknowledge", "cancel", "tensors")
@@ -60,16 +62,26 @@ class Envelope(_message.Message):
     def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., welcome: _Optional[_Union[Welcome, _Mapping]] = ..., call: _Optional[_Union[Call, _Mapping]] = ..., reply: _Optional[_Union[Reply, _Mapping]] = ..., acknowledge: _Optional[_Union[Acknowledge, _Mapping]] = ..., cancel: _Optional[_Union[Cancel, _Mapping]] = ..., tensors: _Optional[_Iterable[_Union[TensorHeader, _Mapping]]] = ...) -> None: ...
 
 class Hello(_message.Message):
-    __slots__ = ("session_id", "kind", "incarnation", "config")
+    __slots__ = ("session_id", "kind", "incarnation", "config", "wire")
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     INCARNATION_FIELD_NUMBER: _ClassVar[int]
     CONFIG_FIELD_NUMBER: _ClassVar[int]
+    WIRE_FIELD_NUMBER: _ClassVar[int]
     session_id: str
     kind: SessionKind
     incarnation: int
     config: _config_pb2.ConfigProto
-    def __init__(self, session_id: _Optional[str] = ..., kind: _Optional[_Union[SessionKind, str]] = ..., incarnation: _Optional[int] = ..., config: _Optional[_Union[_config_pb2.ConfigProto, _Mapping]] = ...) -> None: ...
+    wire: WireOptions
+    def __init__(self, session_id: _Optional[str] = ..., kind: _Optional[_Union[SessionKind, str]] = ..., incarnation: _Optional[int] = ..., config: _Optional[_Union[_config_pb2.ConfigProto, _Mapping]] = ..., wire: _Optional[_Union[WireOptions, _Mapping]] = ...) -> None: ...
+
+class WireOptions(_message.Message):
+    __slots__ = ("dtype", "compression")
+    DTYPE_FIELD_NUMBER: _ClassVar[int]
+    COMPRESSION_FIELD_NUMBER: _ClassVar[int]
+    dtype: _types_pb2.DataType
+    compression: str
+    def __init__(self, dtype: _Optional[_Union[_types_pb2.DataType, str]] = ..., compression: _Optional[str] = ...) -> None: ...
 
 class Welcome(_message.Message):
     __slots__ = ("status", "incarnation", "task")
