@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
@@ -43,18 +43,21 @@ class Place:
         """A session of this place."""
         return ps.Session(self.target, graph)
 
-    def devices(self, spread: bool = True) -> AbstractContextManager[Any]:
+    @contextmanager
+    def devices(self, spread: bool = True) -> Iterator[None]:
         """Puts each op of the block onto another server than the one before it.
 
         Args:
             spread: put them all onto one server instead.
         """
         if isinstance(self.target, str):
-            return ExitStack()
-        if not spread:
-            return ps.device("/job:ps/task:1")
+            yield
+            return
         tasks = itertools.cycle(self.target.task_indices("ps"))
-        return ps.device(lambda op: f"/job:ps/task:{next(tasks)}")
+        each = (lambda op: f"/job:ps/task:{next(tasks)}") if spread else "/job:ps/task:1"
+        # Of the graph that is the default one now, not where the context was made.
+        with ps.device(each):
+            yield
 
     def reset(self) -> None:
         """Forgets what the servers have."""

@@ -127,7 +127,7 @@ def test_training_goes_as_in_tensorflow(tf, optimizer, loss, place):
 
 def trained_in_parts(ns, make, loss, devices, session):
     """As `trained`, of a table in three parts."""
-    with ns.Graph().as_default(), devices:
+    with ns.Graph().as_default(), devices():
         table = ns.get_variable(
             "w",
             initializer=ns.constant(START.astype("float32")),
@@ -147,11 +147,10 @@ def trained_in_parts(ns, make, loss, devices, session):
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_a_table_on_three_servers_is_trained_as_in_tensorflow(tf, optimizer, loss, three_servers):
     make, loss = OPTIMIZERS[optimizer], LOSSES_OF_PARTS[loss]
-    cluster = three_servers.target
-    devices = ps.device(ps.train.replica_device_setter(cluster=cluster, worker_device=""))
-    ours = trained_in_parts(ps, make, loss, devices, three_servers.session)
+    setter = ps.train.replica_device_setter(cluster=three_servers.target, worker_device="")
+    ours = trained_in_parts(ps, make, loss, lambda: ps.device(setter), three_servers.session)
     three_servers.reset()
-    theirs = trained_in_parts(tf, make, loss, nullcontext(), tf.Session)
+    theirs = trained_in_parts(tf, make, loss, nullcontext, tf.Session)
     assert_trained_alike(ours, theirs)
 
 
