@@ -16,9 +16,10 @@ Thread rule: a `Frames` belongs to whoever made it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import heapq
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 from paramserve_core.errors import InvalidArgumentError
 
@@ -34,6 +35,8 @@ LOOP_OPS: Final = _INSIDE_ONLY | ENTER_OPS
 """Where none of these is, there is no loop."""
 
 _MAX_DEPTH: Final = 64
+
+Unit = TypeVar("Unit", bound=Hashable)
 
 
 def is_back_edge(producer_op: str, consumer_op: str) -> bool:
@@ -107,19 +110,22 @@ class Frames:
         at, is_first = None, True
         for source in sources:
             if self._ops.get(source) in NEXT_OPS:
-                raise _invalid(f"{name} ({op}) takes {source}, a NextIteration; only a Merge may")
+                raise _invalid(
+                    f"{name} ({op}) takes {source}, a NextIteration; only a Merge may", name
+                )
             frame = self.gives_to.get(source)
             if not is_first and frame is not at:
                 raise _invalid(
                     f"{name} ({op}) takes inputs from different frames: {source} is in "
                     f"{_text(frame)}, another one in {_text(at)}; an Enter brings a tensor into a "
-                    "loop, and an Exit out of it"
+                    "loop, and an Exit out of it",
+                    name,
                 )
             at, is_first = frame, False
         if op in ENTER_OPS:
             at = self._inner(at, frame_name, name)
         elif at is None and op in _INSIDE_ONLY:
-            raise _invalid(f"{name} ({op}) is in no loop: no Enter leads to it")
+            raise _invalid(f"{name} ({op}) is in no loop: no Enter leads to it", name)
         self._ops[name] = op
         self.runs_in[name] = at
         self.gives_to[name] = at.parent if at is not None and op in EXIT_OPS else at
@@ -130,7 +136,7 @@ class Frames:
         if frame is None:
             depth = 1 if parent is None else parent.depth + 1
             if depth > _MAX_DEPTH:
-                raise _invalid(f"{node}: loops nest more than {_MAX_DEPTH} deep")
+                raise _invalid(f"{node}: loops nest more than {_MAX_DEPTH} deep", node)
             frame = self._known[parent, frame_name] = Frame(frame_name, parent, depth)
         return frame
 
@@ -140,13 +146,99 @@ class Frames:
         if frame is None or frame is not self.runs_in.get(merge):
             raise _invalid(
                 f"{merge} takes {source}, a NextIteration of {_text(frame)}, but is in "
-                f"{_text(self.runs_in.get(merge))}"
+                f"{_text(self.runs_in.get(merge))}",
+                merge,
             )
+
+
+def in_order(before: Mapping[str, set[str]], priority: Mapping[str, int]) -> list[str]:
+    """Names by priority, each after those before it, which are names too.
+
+    Raises:
+        InvalidArgumentError: there is a cycle; the error has the name of a node in or behind it.
+    """
+    order = _sorted(before, priority)
+    if len(order) != len(before):
+        stuck = min(set(before).difference(order), key=priority.__getitem__)
+        raise _invalid(f"the graph has a cycle through or before {stuck!r}", stuck)
+    return order
+
+
+def in_loop_order(
+    order: Sequence[str],
+    before: Mapping[str, set[str]],
+    priority: Mapping[str, int],
+    frames: Mapping[str, Frame],
+    depth: int = 0,
+) -> list[str]:
+    """Names in an order in which those of one loop, and of each loop in it, stand side by side.
+
+    Args:
+        order: names in an order without back edges, all of one loop of that depth.
+        before: name to the names before it.
+        priority: name to priority.
+        frames: the loop that each name is part of, if any.
+        depth: the depth of that loop; 0 for what is outside of all loops.
+
+    Raises:
+        InvalidArgumentError: what leaves a loop is needed inside of it.
+    """
+    unit_of: dict[str, Frame | str] = {}
+    members: dict[Frame | str, list[str]] = {}
+    for name in order:
+        frame = frames.get(name)
+        inner = None if frame is None or frame.depth == depth else frame.at_depth(depth + 1)
+        unit_of[name] = unit = name if inner is None else inner
+        members.setdefault(unit, []).append(name)
+    before_unit: dict[Frame | str, set[Frame | str]] = {}
+    for unit, names in members.items():
+        sources = {unit_of[other] for name in names for other in before[name] if other in unit_of}
+        before_unit[unit] = sources - {unit}
+    first = {unit: min(priority[name] for name in names) for unit, names in members.items()}
+    units = _sorted(before_unit, first)
+    if len(units) != len(members):
+        stuck = min(set(members).difference(units), key=first.__getitem__)
+        text = (
+            f"what leaves the loop {stuck.name!r} is needed inside of it"
+            if isinstance(stuck, Frame)
+            else f"{stuck} needs what leaves a loop, and that loop needs it"
+        )
+        raise _invalid(text, members[stuck][0])
+    result: list[str] = []
+    for unit in units:
+        if isinstance(unit, str):
+            result.append(unit)
+        else:
+            result += in_loop_order(members[unit], before, priority, frames, depth + 1)
+    return result
+
+
+def _sorted(before: Mapping[Unit, set[Unit]], priority: Mapping[Unit, int]) -> list[Unit]:
+    """By priority, each after those before it (Kahn's algorithm with a heap), short of a cycle."""
+    missing: dict[Unit, int] = {}
+    users: dict[Unit, list[Unit]] = {}
+    ready: list[tuple[int, Unit]] = []
+    for unit, sources in before.items():
+        missing[unit] = len(sources)
+        for source in sources:
+            users.setdefault(source, []).append(unit)
+        if not sources:
+            ready.append((priority[unit], unit))
+    heapq.heapify(ready)
+    order: list[Unit] = []
+    while ready:
+        _, unit = heapq.heappop(ready)
+        order.append(unit)
+        for user in users.get(unit, ()):
+            missing[user] -= 1
+            if not missing[user]:
+                heapq.heappush(ready, (priority[user], user))
+    return order
 
 
 def _text(frame: Frame | None) -> str:
     return "no loop" if frame is None else f"the loop {frame.name!r}"
 
 
-def _invalid(text: str) -> InvalidArgumentError:
-    return InvalidArgumentError(None, None, text)
+def _invalid(text: str, node: str) -> InvalidArgumentError:
+    return InvalidArgumentError(None, None, text, node_name=node)

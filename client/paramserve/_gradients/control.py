@@ -40,6 +40,8 @@ for _op in ("Exit", "NextIteration", "RefExit", "RefNextIteration"):
 @takes_sparse
 @takes_missing
 def _switch(op: Operation, *grads: Any) -> list[Any]:
+    if op.inputs[1].op.type == "LoopCond":  # in the body of a loop
+        return [grads[1], None]
     given = [grad for grad in grads if grad is not None]
     sides = list(zip(op.outputs, grads, strict=True))
     if not all(isinstance(grad, IndexedSlices) for grad in given):

@@ -10,7 +10,7 @@ Thread rule: adds to the graph of the calling thread; see `Graph`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, ClassVar
 
@@ -27,6 +27,8 @@ from paramserve._framework.scopes import name_scope
 from paramserve._framework.tensor import Tensor
 from paramserve._framework.types import TensorLike
 from paramserve._gradients.handling import is_missing_taken, is_sparse_taken
+from paramserve._gradients.loop_structure import ForwardLoop, LoopStructure, is_start
+from paramserve._gradients.loops import differentiate
 from paramserve._ops.array import cast, constant, fill, shape, zeros_like
 from paramserve._ops.control import tuple as gated
 from paramserve._ops.joining import concat
@@ -34,6 +36,7 @@ from paramserve._ops.math import add
 from paramserve._ops.math_reduce import accumulate_n, add_n
 from paramserve_core import dtypes
 from paramserve_core.dtypes import DType
+from paramserve_core.frames import ENTER_OPS, Frame
 
 Gradient = Tensor | IndexedSlices
 
@@ -162,6 +165,8 @@ class _Walk:
         self._colocate = colocate
         self._gate = gate
         self._received: dict[Tensor, list[Gradient]] = {}
+        self._stopped: set[Tensor] = set()
+        self._structure: LoopStructure | None = None
 
     def receive(self, tensor: Tensor, gradient: Gradient) -> None:
         """One of the gradients of `tensor`, which add up."""
@@ -178,12 +183,65 @@ class _Walk:
 
     def run(self, ys: Sequence[Tensor], xs: Sequence[Tensor], stops: Sequence[Tensor]) -> None:
         """Brings the gradients from `ys` to `xs`."""
-        stopped = set(stops)
-        between = _between(ys, xs, stopped)
-        for op in reversed(self._graph.get_operations()):
-            if op in between:
-                outputs = [None if t in stopped else self.gradient(t) for t in op.outputs]
-                self._pass_on(op, outputs, between[op])
+        self._stopped = set(stops)
+        between = _between(ys, xs, self._stopped)
+        if any(op.type in ENTER_OPS for op in between):
+            self._structure = structure = LoopStructure(ys)
+            inside = max((structure.frame_around(y.op) for y in ys), key=_depth)
+            self._run_around_loops(structure.order, inside, between)
+        else:
+            for op in reversed(self._graph.get_operations()):
+                self._run_through(op, between)
+
+    def _run_through(self, op: Operation, between: Mapping[Operation, Sequence[bool]]) -> None:
+        if op in between:
+            outputs = [None if t in self._stopped else self.gradient(t) for t in op.outputs]
+            self._pass_on(op, outputs, between[op])
+
+    def _run_around_loops(
+        self,
+        order: Iterable[Operation],
+        inside: Frame | None,
+        between: Mapping[Operation, Sequence[bool]],
+    ) -> None:
+        """As `run`, where an inner loop is one step.
+
+        Args:
+            order: the operations, those of a loop side by side.
+            inside: the loop whose body the gradients are of.
+            between: the operations that lead to them.
+        """
+        structure = self._structure
+        assert structure is not None
+        done: set[Frame] = set()
+        for op in reversed(list(order)):
+            frame = structure.frame_of(op)
+            loop = None if frame is None else _outermost_beside(frame, inside)
+            if loop is None:
+                # The value with which an iteration of `inside` begins is what it is.
+                if not is_start(op):
+                    self._run_through(op, between)
+            elif loop not in done:
+                done.add(loop)
+                differentiate(self, self._graph, structure.loops[loop], structure, set(between))
+
+    def through_body(
+        self, loop: ForwardLoop, ys: Sequence[tuple[Tensor, Tensor]], xs: Sequence[Tensor]
+    ) -> list[Gradient | None]:
+        """The gradients of `xs`, the beginning of an iteration, by those of its end.
+
+        Args:
+            loop: the loop.
+            ys: what the iteration ends with, and the gradients of that.
+            xs: what it begins with.
+        """
+        inner = _Walk(self._graph, self._method, self._colocate, self._gate)
+        inner._structure, inner._stopped = self._structure, self._stopped
+        for y, gradient in ys:
+            inner.receive(y, gradient)
+        between = _between([y for y, _ in ys], xs, self._stopped, within=loop.ops)
+        inner._run_around_loops(list(loop.ops), loop.frame, between)
+        return [inner.gradient(x) for x in xs]
 
     def _pass_on(
         self, op: Operation, outputs: Sequence[Gradient | None], wanted: Sequence[bool]
@@ -226,14 +284,24 @@ class _Walk:
 
 
 def _between(
-    ys: Iterable[Tensor], xs: Iterable[Tensor], stopped: set[Tensor]
+    ys: Iterable[Tensor],
+    xs: Iterable[Tensor],
+    stopped: set[Tensor],
+    within: Container[Operation] | None = None,
 ) -> dict[Operation, list[bool]]:
-    """The ops that lead from `xs` to `ys`, and which of their inputs depend on `xs`."""
+    """The ops that lead from `xs` to `ys`, and which of their inputs depend on `xs`.
+
+    Args:
+        ys: where they lead to.
+        xs: where they lead from.
+        stopped: what they do not lead through.
+        within: what the ops are among; all by default.
+    """
     needed: set[Operation] = set()
     waiting = [y.op for y in ys]
     while waiting:
         op = waiting.pop()
-        if op not in needed:
+        if op not in needed and (within is None or op in within):
             needed.add(op)
             waiting += [tensor.op for tensor in op.inputs]
     reached = set(xs)
@@ -248,6 +316,19 @@ def _between(
             reached.update(fresh)
             frontier += fresh
     return {op: [tensor in reached for tensor in op.inputs] for op in between}
+
+
+def _depth(frame: Frame | None) -> int:
+    return 0 if frame is None else frame.depth
+
+
+def _outermost_beside(frame: Frame, inside: Frame | None) -> Frame | None:
+    """The outermost loop around what is in `frame` that is not around `inside`, if any."""
+    for depth in range(1, frame.depth + 1):
+        loop = frame.at_depth(depth)
+        if inside is None or not inside.is_in(loop):
+            return loop
+    return None
 
 
 def _prepared(

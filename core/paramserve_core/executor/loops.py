@@ -106,14 +106,14 @@ def _placed(stage: StageNodes) -> list[_Placed]:
             name = decode_attrs(node, definition)[FRAME_NAME]
         try:
             frame = frames.add(node.name, node.op, sources, name)
-        except OpError as error:
-            raise named(error, node) from None
+        except InvalidArgumentError as error:
+            raise InvalidArgumentError(node, None, error.message) from None
         result.append(_Placed(node, definition, frame))
     for source_name, merge in back_edges:
         try:
             frames.check_back_edge(source_name, merge.name)
-        except OpError as error:
-            raise named(error, merge) from None
+        except InvalidArgumentError as error:
+            raise InvalidArgumentError(merge, None, error.message) from None
     return result
 
 
