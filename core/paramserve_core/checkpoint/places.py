@@ -24,7 +24,8 @@ BUNDLE_INDEX_SUFFIX: Final = ".index"
 TEMPORARY: Final = ".tmp"
 
 _MAX_PATH: Final = 4096
-_MAX_NAME: Final = 180  # What is appended to it must fit into a file name of 255 bytes.
+_MAX_FILE_NAME: Final = 255
+_MAX_NAME: Final = _MAX_FILE_NAME - len(".0123456789abcdef-00000-of-00001.safetensors.tmp")
 _SAVE_ID: Final = re.compile(r"[0-9a-f]{16}")
 _OF_SAVE: Final = re.compile(
     r"(?P<name>.+)\.(?P<save>[0-9a-f]{16})-\d{5}-of-\d{5}"
@@ -49,7 +50,16 @@ def check_save_id(save_id: str) -> str:
     return save_id
 
 
-def file_name(name: str, what: str) -> str:
+def checkpoint_name(name: str) -> str:
+    """The last part of a checkpoint's path, if it is one: what is appended to it must fit, too.
+
+    Raises:
+        InvalidArgumentError: see `file_name`.
+    """
+    return file_name(name, "name of a checkpoint", _MAX_NAME)
+
+
+def file_name(name: str, what: str, max_bytes: int = _MAX_FILE_NAME) -> str:
     """A name of a file in a directory that the caller chose, if it is one.
 
     Raises:
@@ -59,9 +69,9 @@ def file_name(name: str, what: str) -> str:
         raise InvalidArgumentError(
             None, None, f"{name[:100]!r} is no {what}: one name, without '/' or control characters"
         )
-    if len(os.fsencode(name)) > _MAX_NAME:
+    if len(os.fsencode(name)) > max_bytes:
         raise InvalidArgumentError(
-            None, None, f"{name[:40]!r}...: a {what} has at most {_MAX_NAME} bytes"
+            None, None, f"{name[:40]!r}...: a {what} has at most {max_bytes} bytes"
         )
     return name
 
@@ -170,7 +180,7 @@ class Places:
         """
         _check_path(path)
         head, tail = split(path)
-        name = file_name(_ALL_SHARDS.sub("", tail), "name of a checkpoint")
+        name = checkpoint_name(_ALL_SHARDS.sub("", tail))
         return CheckpointPlace(self._confined(head, path), name)
 
     def directory(self, path: str) -> PurePath:

@@ -31,7 +31,7 @@ from paramserve_core.checkpoint.places import (
     Places,
     SavedFile,
     check_save_id,
-    file_name,
+    checkpoint_name,
 )
 from paramserve_core.checkpoint.retention import (
     committed_save,
@@ -292,7 +292,7 @@ class Saves:
                 write_state(self._disk, self._places, place, request.state, temporary)
             delete_other_saves(self._disk, place, save.save_id, save.final_names())
         for left in request.abandoned:
-            name = file_name(left.name, "name of a checkpoint")
+            name = checkpoint_name(left.name)
             left_place = CheckpointPlace(place.directory, name)
             delete_save(self._disk, left_place, check_save_id(left.save_id))
         kept = {place, *map(self._places.checkpoint, request.state.all_paths)}

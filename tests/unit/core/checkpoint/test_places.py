@@ -58,7 +58,7 @@ def test_without_a_root_a_relative_path_is_below_the_current_directory(tmp_path,
 
 
 @pytest.mark.parametrize(
-    "path", ["", "runs/", "runs/..", ".", "a\0b", "runs/a\nb", "x" * 5000, "x" * 200]
+    "path", ["", "runs/", "runs/..", ".", "a\0b", "runs/a\nb", "x" * 5000, "x" * 208, "ß" * 104]
 )
 def test_what_is_no_path_of_a_checkpoint_is_refused(places, path):
     with pytest.raises(InvalidArgumentError, match=r"is no |has at most"):

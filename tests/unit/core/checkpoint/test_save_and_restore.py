@@ -352,6 +352,42 @@ def test_save_without_variables_is_refused(task):
         Tasks(task).save("model")
 
 
+NAMES = [
+    "a/b/c",
+    "größe/ß",
+    "重み" * 2000,
+    "\U0001f9e0" * 4000,
+    "x" * 4000,
+    "[0:1]",
+    "../x",
+    "a b\n",
+]
+
+
+@pytest.mark.parametrize("layout", [0, V2], ids=["own", "bundle"])
+def test_variable_may_have_any_name(task, layout):
+    values = {name: np.arange(3.0) + i for i, name in enumerate(NAMES)}
+    task.set(**values)
+    Tasks(task).save("model", *entries_of(values), format=layout)
+    task.set(**{name: np.zeros(3) for name in NAMES})
+    Tasks(task).restore("model", *entries_of(values))
+    for name, value in values.items():
+        assert np.array_equal(task.get(name), value)
+    assert list(task.root.rglob("*/*")) == []
+
+
+@pytest.mark.parametrize("layout", [0, V2], ids=["own", "bundle"])
+@pytest.mark.parametrize("name", ["x" * 207, "ß" * 103, "model.ckpt-1.data", "m-00000", ".m"])
+def test_checkpoint_may_have_any_name_that_the_disk_takes(task, name, layout):
+    tasks = Tasks(task)
+    for value in (1.0, 2.0):
+        task.set(v=[value])
+        tasks.save(name, *entries_of({"v": [value]}), format=layout)
+    task.set(v=[0.0])
+    tasks.restore(name, *entries_of({"v": [0.0]}))
+    assert task.get("v").tolist() == [2.0]
+
+
 def test_two_variables_under_one_name_are_refused(tmp_path):
     tasks, (first, second) = pair(tmp_path)
     first.set(a=[1.0])
