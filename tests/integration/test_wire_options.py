@@ -9,7 +9,10 @@ import pytest
 
 import paramserve as ps
 from cutting_proxy import CuttingProxy
-from paramserve_core.transport.grpc_client import SERVICE
+from paramserve_core.transport.grpc_client import SERVICE, GrpcDialer
+from paramserve_core.transport.interface import Message
+from paramserve_protos.v1 import service_pb2
+from transport_fakes import WAIT_S, Inbox
 
 VALUES = np.array([1 + 1e-3, np.nan, np.inf, -np.inf, 1e-3, -70_000.0], np.float32)
 
@@ -194,6 +197,22 @@ def test_types_and_compressions_that_there_are_not_are_refused():
         ps.Session(compression="zstd")
     with pytest.raises(TypeError, match="compression must be a string, but got 'bool'"):
         ps.Session(compression=True)
+
+
+@pytest.mark.parametrize("fields", [{"dtype": 9999}, {"compression": "zstd"}])
+def test_a_stranger_that_asks_for_what_there_is_not_is_told_so(server, fields):
+    inbox = Inbox()
+    connection = GrpcDialer(server.target.removeprefix("grpc://")).dial(inbox, WAIT_S)
+    hello = service_pb2.Hello(
+        session_id="stranger",
+        kind=service_pb2.SESSION_KIND_TASK,
+        wire=service_pb2.WireOptions(**fields),
+    )
+    connection.send(Message(service_pb2.Envelope(hello=hello)))
+    status = inbox.next().envelope.welcome.status
+    connection.close()
+    assert status.code == ps.errors.INVALID_ARGUMENT
+    assert "it is" in status.message
 
 
 def test_gzip_compresses_what_goes_over_the_wire_both_ways(server):

@@ -110,6 +110,16 @@ def test_the_values_are_the_same_as_without_tracing(sess):
         value += 1  # the caller's own
 
 
+def test_each_round_of_a_loop_is_reported(sess):
+    i = ps.constant(0)
+    last = ps.while_loop(lambda i: i < 3, lambda i: ps.add(i, 1, name="next"), [i])
+    (device,) = traced(sess, last).step_stats.dev_stats
+    rounds = [op for op in device.node_stats if op.node_name == "while/next"]
+    assert len(rounds) == 3
+    ended = [op.all_start_nanos + op.all_end_rel_nanos for op in rounds]
+    assert ended == sorted(ended)
+
+
 def test_a_callable_takes_options_and_metadata(sess):
     x = ps.placeholder(ps.float32, [])
     call = sess.make_callable(x * 2, [x], accept_options=True)
