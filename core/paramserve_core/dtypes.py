@@ -40,7 +40,6 @@ _TYPES: Final[tuple[tuple[str, types_pb2.DataType, type], ...]] = (
     ("float16", types_pb2.DT_HALF, np.float16),
     ("uint32", types_pb2.DT_UINT32, np.uint32),
     ("uint64", types_pb2.DT_UINT64, np.uint64),
-    ("resource", types_pb2.DT_RESOURCE, np.object_),
 )
 _NAME_OF: Final = {int(number): name for name, number, _ in _TYPES}
 _NUMPY_OF: Final = {int(number): numpy_type for _, number, numpy_type in _TYPES}
@@ -255,15 +254,19 @@ def _make(enum: int, name: str, numpy_type: type) -> DType:
     return dtype
 
 
+def _with_twin(enum: int, name: str, numpy_type: type) -> tuple[DType, DType]:
+    base = _make(enum, name, numpy_type)
+    ref = _make(enum + _REF_OFFSET, f"{name}_ref", numpy_type)
+    base._base = ref._base = base
+    base._twin, ref._twin = ref, base
+    return base, ref
+
+
 def _table() -> dict[int, DType]:
     table: dict[int, DType] = {}
     for name, number, numpy_type in _TYPES:
         enum = int(number)
-        base = _make(enum, name, numpy_type)
-        ref = _make(enum + _REF_OFFSET, f"{name}_ref", numpy_type)
-        base._base = ref._base = base
-        base._twin, ref._twin = ref, base
-        table[enum], table[enum + _REF_OFFSET] = base, ref
+        table[enum], table[enum + _REF_OFFSET] = _with_twin(enum, name, numpy_type)
     return table
 
 
@@ -287,8 +290,6 @@ bool: Final = _BY_ENUM[types_pb2.DT_BOOL]
 complex64: Final = _BY_ENUM[types_pb2.DT_COMPLEX64]
 complex128: Final = _BY_ENUM[types_pb2.DT_COMPLEX128]
 string: Final = _BY_ENUM[types_pb2.DT_STRING]
-#: A handle on something that a running step holds. It has no elements and never leaves its task.
-resource: Final = _BY_ENUM[types_pb2.DT_RESOURCE]
 
 float16_ref: Final = float16.as_ref
 half_ref: Final = float16_ref
@@ -309,9 +310,14 @@ complex64_ref: Final = complex64.as_ref
 complex128_ref: Final = complex128.as_ref
 string_ref: Final = string.as_ref
 
-#: Every type that an element may have, in the order of the enum.
+#: The type of an edge of the graph that carries a handle on something that a running step holds.
+#: It is the type of no tensor's elements: no name or number in a message or file stands for it
+#: but in the attributes of a node, and `as_dtype` does not know it.
+resource: Final = _with_twin(int(types_pb2.DT_RESOURCE), "resource", np.object_)[0]
+
+#: Every type without its reference twin, in the order of the enum.
 ALL_TYPES: Final[tuple[DType, ...]] = tuple(
-    dtype for _, dtype in sorted(_BY_ENUM.items()) if not dtype.is_ref and dtype is not resource
+    dtype for _, dtype in sorted(_BY_ENUM.items()) if not dtype.is_ref
 )
 
 _BY_NAME: Final[dict[str, DType]] = {
@@ -383,6 +389,17 @@ def _from_numpy(dtype: np.dtype[Any]) -> DType | None:
     if dtype.kind in "SUO":
         return string
     return _BY_NUMPY.get(dtype.newbyteorder("="))
+
+
+def as_edge_type(type_value: object) -> DType:
+    """`as_dtype` for a type in a graph, which may be `resource` too, by name or number.
+
+    Raises:
+        TypeError: it names no type.
+    """
+    if type_value is resource or type_value in ("resource", int(types_pb2.DT_RESOURCE)):
+        return resource
+    return as_dtype(type_value)
 
 
 def _hint(value: object) -> str:

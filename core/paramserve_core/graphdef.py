@@ -26,7 +26,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from paramserve_core.dtypes import DType, as_dtype, resource
+from paramserve_core.dtypes import DType, as_edge_type, resource
 from paramserve_core.errors import InvalidArgumentError, OpError
 from paramserve_core.opdefs.registry import REQUIRED, AttrDef, AttrKind, OpDef
 from paramserve_core.shapes import TensorShape
@@ -158,7 +158,7 @@ def _text(choice: Any) -> str:
 
 
 def _as_type(value: Any) -> DType:
-    return as_dtype(value).base_dtype
+    return as_edge_type(value).base_dtype
 
 
 def _as_int(value: Any) -> int:
@@ -328,7 +328,7 @@ def _item_from_proto(value: Any, kind: AttrKind) -> Any:
     match kind:
         case "type":
             try:
-                dtype = as_dtype(int(value))
+                dtype = as_edge_type(int(value))
             except (TypeError, ValueError, KeyError):
                 raise _invalid(f"{value} is no data type") from None
             if dtype.is_ref_dtype:

@@ -36,7 +36,7 @@ def their_args(args):
     return [
         (
             arg.name,
-            arg.type_attr or arg.type_list_attr or dtypes.as_dtype(arg.type),
+            arg.type_attr or arg.type_list_attr or dtypes.as_edge_type(arg.type),
             arg.number_attr or None,
             arg.is_ref,
         )

@@ -23,7 +23,7 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from paramserve_core.dtypes import DType, as_dtype
+from paramserve_core.dtypes import DType, as_edge_type
 from paramserve_core.shapes import TensorShape
 
 AttrKind = Literal["type", "int", "float", "bool", "string", "shape", "tensor", "func"]
@@ -72,8 +72,8 @@ class ArgDef:
     def dtypes(self, attrs: Mapping[str, Any]) -> tuple[DType, ...]:
         """The types of the tensors of this argument (reference types where it is a reference)."""
         if self.type_list_attr is not None:
-            return tuple(as_dtype(t) for t in attrs[self.type_list_attr])
-        base = self.dtype if self.dtype is not None else as_dtype(attrs[self.type_attr or ""])
+            return tuple(as_edge_type(t) for t in attrs[self.type_list_attr])
+        base = self.dtype if self.dtype is not None else as_edge_type(attrs[self.type_attr or ""])
         count = attrs[self.number_attr] if self.number_attr is not None else 1
         return ((base.as_ref if self.is_ref else base),) * count
 
@@ -230,7 +230,7 @@ def _parse_args(spec: str, attrs: Mapping[str, AttrDef]) -> tuple[ArgDef, ...]:
         args.append(
             ArgDef(
                 name=match["name"],
-                dtype=as_dtype(type_name) if attr is None else None,
+                dtype=as_edge_type(type_name) if attr is None else None,
                 type_attr=type_name if attr is not None and not attr.is_list else None,
                 type_list_attr=type_name if attr is not None and attr.is_list else None,
                 number_attr=match["n"],

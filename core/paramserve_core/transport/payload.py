@@ -229,8 +229,7 @@ def _checked_dtype(number: int) -> DType:
         dtype = DType(number)
     except TypeError:
         raise _malformed(f"data type {number} is not known") from None
-    # A resource is an object of the executor's, and bytes of a peer's must not become one.
-    if dtype.is_ref_dtype or dtype is dtypes.resource:
+    if dtype.is_ref_dtype:
         raise _malformed(f"data type {dtype.name} does not travel")
     return dtype
 

@@ -173,7 +173,7 @@ def frame(header: bytes = b"", payload: bytes = b"") -> bytes:
         (types_pb2.DT_STRING, [3], 11, "3 strings in 11 bytes"),
         (types_pb2.DT_STRING, [0, 2**62], 0, "a shape that no tensor can have"),
         (types_pb2.DT_INVALID, [3], 12, "data type 0"),
-        (types_pb2.DT_RESOURCE, [3], 24, "data type resource does not travel"),
+        (types_pb2.DT_RESOURCE, [3], 12, "data type 20"),
         (types_pb2.DT_FLOAT_REF, [3], 12, "data type float32_ref"),
     ],
 )
