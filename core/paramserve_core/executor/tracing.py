@@ -24,6 +24,7 @@ from paramserve_core.dtypes import as_dtype
 from paramserve_core.executor.step import StepContext
 from paramserve_core.executor.store import Ref
 from paramserve_core.kernels.registry import DEAD, KernelNode
+from paramserve_core.kernels.stacks import Stack
 from paramserve_core.shapes import TensorShape
 from paramserve_protos.v1 import service_pb2, step_stats_pb2, types_pb2
 
@@ -174,7 +175,9 @@ def _described(
     first = instruction.first_output
     found = values[first : first + instruction.output_count]
     return tuple(
-        _output(slot, value, taken) for slot, value in enumerate(found) if value is not DEAD
+        _output(slot, value, taken)
+        for slot, value in enumerate(found)
+        if value is not DEAD and value.__class__ is not Stack
     )
 
 
