@@ -28,6 +28,7 @@ from paramserve._saver.meta_graph import (
     without_scope,
 )
 from paramserve._saver.pending import PendingSave
+from paramserve._saver.progress import shown
 from paramserve._saver.retention import Retention
 from paramserve._saver.saveables import Saveable, saveables_of
 from paramserve._saver.session_access import master_of, session_of
@@ -241,7 +242,8 @@ class Saver:
             master = master_of(session)
             try:
                 if block:
-                    master.save(request)
+                    with shown(f"saving {path}"):
+                        master.save(request)
                 else:
                     running = master.begin_save(request)
             except NotFoundError as error:
@@ -255,7 +257,7 @@ class Saver:
     def restore(self, sess: Any, save_path: str) -> None:
         """Gives the variables the values of a checkpoint; they need not be initialized.
 
-        All variables on all servers get their new values, or on any error none.
+        All variables on all servers get their new values between two steps, or on any error none.
 
         Args:
             sess: a session on the variables' graph.
@@ -277,7 +279,8 @@ class Saver:
             entries=[s.entry(reshape=self._reshape) for s in self._managed(session.graph)],
         )
         try:
-            master_of(session).restore(request)
+            with shown(f"restoring {request.path}"):
+                master_of(session).restore(request)
         except NotFoundError as error:
             if not error.message.startswith(NO_CHECKPOINT):
                 raise
