@@ -4,8 +4,7 @@ A peer is a program of its own that holds one model and obeys lines on its stand
 answers each with a line of JSON: seconds by the name of what they are of, or a list of them, and
 whether the values were right.
 
-The variables begin with random values, so that a run of the initializers spoils what a restore
-must bring back.
+The variables have random values, which a restore must bring back after they were set to zero.
 """
 
 from __future__ import annotations
@@ -71,7 +70,7 @@ class Peer(Protocol):
         """Restores what was saved last; answers seconds by the name of what they are of."""
 
     def spoil(self) -> None:
-        """Gives every variable other values."""
+        """Sets every variable to zero."""
 
     def is_right(self) -> bool:
         """Whether the variables have the values that were saved."""

@@ -47,10 +47,11 @@ class ParamservePeer:
         ]
         self._path = str(directory / "model")
         self._step = 0
-        self._init = ps.initialize_all_variables()
+        zeros = ps.zeros([model.elements])
+        self._spoil = ps.group(*[ps.assign(v, zeros) for v in self._variables])
         self._saver = ps.train.Saver(max_to_keep=1)
         self._session = ps.Session(target)
-        self._session.run(self._init)
+        self._session.run(ps.initialize_all_variables())
         # Copies: a value that is held on to would make the next update of its variable copy it.
         self._saved = [value.copy() for value in self._session.run(self._variables)]
 
@@ -67,7 +68,7 @@ class ParamservePeer:
         return {"restore": timed(lambda: self._saver.restore(self._session, path))}
 
     def spoil(self) -> None:
-        self._session.run(self._init)
+        self._session.run(self._spoil)
 
     def is_right(self) -> bool:
         return all(map(np.array_equal, self._saved, self._session.run(self._variables)))

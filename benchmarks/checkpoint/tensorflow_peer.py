@@ -34,10 +34,11 @@ class TensorFlowPeer:
         ]
         self._path = str(directory / "model")
         self._step = 0
-        self._init = tf.global_variables_initializer()
+        zeros = tf.zeros([model.elements])
+        self._spoil = tf.group(*[tf.assign(v, zeros) for v in self._variables])
         self._saver = tf.train.Saver(max_to_keep=1)
         self._session = tf.Session()
-        self._session.run(self._init)
+        self._session.run(tf.global_variables_initializer())
         self._saved = self._values()
 
     def save(self) -> Mapping[str, float]:
@@ -60,7 +61,7 @@ class TensorFlowPeer:
         return {"restore": timed(lambda: self._saver.restore(self._session, path))}
 
     def spoil(self) -> None:
-        self._session.run(self._init)
+        self._session.run(self._spoil)
 
     def is_right(self) -> bool:
         return all(map(np.array_equal, self._saved, self._values()))

@@ -140,7 +140,8 @@ class Value:
 
     def _plan(self) -> Iterator[Piece]:
         for part in self._tensor.parts:
-            common = part.box.intersection(self._box)
+            is_all = part.box is self._box and part.nbytes > 0
+            common = self._box if is_all else part.box.intersection(self._box)
             if common is None:
                 continue
             if self._tensor.dtype is dtypes.string or self._layout is Layout.TENSORFLOW_V1:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Final
+from weakref import WeakValueDictionary
 
 from google.protobuf.message import DecodeError
 
@@ -24,6 +25,10 @@ from paramserve_protos.v1 import checkpoint_service_pb2 as messages
 
 NO_CHECKPOINT: Final = "there is no checkpoint at"
 """How the message begins that says so, by which a client can tell it from a missing key."""
+
+
+_decoded: Final[WeakValueDictionary[bytes, Index]] = WeakValueDictionary()
+"""Indexes that somebody works with: a master and its own task need not both decode one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +97,10 @@ def decode(layout: Layout, content: bytes, where: str) -> Index:
     """
     try:
         if layout is Layout.SAFETENSORS:
-            return decode_index(content)
+            index = _decoded.get(content)
+            if index is None:
+                index = _decoded[content] = decode_index(content)
+            return index
         if layout is Layout.TENSORFLOW_V2:
             return decode_bundle_index(content, where.rpartition("/")[2])
         files = messages.TableIndex.FromString(content).files

@@ -61,13 +61,19 @@ _DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_refuse)
 class Fields:
     """A JSON object, read member by member."""
 
-    __slots__ = ("_members", "_where")
+    __slots__ = ("_members", "_name", "_outer")
 
-    def __init__(self, value: Any, where: str) -> None:
-        if not isinstance(value, dict):
-            raise MalformedError(f"{where} should be an object, is {_shown(value)}")
+    def __init__(self, value: Any, name: str, outer: Fields | None = None) -> None:
         self._members: Mapping[str, Any] = value
-        self._where = where
+        self._name = name
+        self._outer = outer
+        if not isinstance(value, dict):
+            raise MalformedError(f"{self._where} should be an object, is {_shown(value)}")
+
+    @property
+    def _where(self) -> str:
+        # Put together when something is wrong only: there may be 100,000 objects.
+        return self._name if self._outer is None else f"{self._name:.100} of {self._outer._where}"
 
     def __contains__(self, name: str) -> bool:
         return name in self._members
@@ -77,19 +83,23 @@ class Fields:
 
     def only(self, *names: str) -> None:
         """Refuses members that are not among `names`."""
-        surplus = self._members.keys() - set(names)
+        surplus = [name for name in self._members if name not in names]
         if surplus:
             raise MalformedError(f"{self._where} has the unknown member {min(surplus)!r:.100}")
 
     def fields(self, name: str) -> Fields:
         """A member that is an object."""
-        return Fields(self._get(name), f"{name!r:.100} of {self._where}")
+        return Fields(self._get(name), repr(name), self)
 
     def text(self, name: str, max_bytes: int = MAX_NAME_BYTES) -> str:
         """A member that is a string."""
         value = self._get(name)
         try:
-            if isinstance(value, str) and len(value.encode()) <= max_bytes:
+            # A character is 4 bytes at most.
+            if isinstance(value, str) and (
+                (4 * len(value) <= max_bytes and value.isascii())
+                or len(value.encode()) <= max_bytes
+            ):
                 return value
         except UnicodeEncodeError:
             pass
@@ -105,21 +115,21 @@ class Fields:
 
     def checksums(self, name: str, count: int) -> tuple[int, ...]:
         """A member that is `count` times 8 hexadecimal digits."""
-        return tuple(self._checksum(name, value) for value in self._items(name, count))
+        return tuple([self._checksum(name, value) for value in self._items(name, count)])
 
     def integers(self, name: str, minimum: int = 0) -> tuple[int, ...]:
         """A member that is a list of at most 32 integers."""
         values = self._get(name)
         if not isinstance(values, list) or len(values) > MAX_RANK:
             raise self._wrong(name, f"a list of at most {MAX_RANK} integers", values)
-        return tuple(self._integer(name, value, minimum, MAX_INT) for value in values)
+        return tuple([self._integer(name, value, minimum, MAX_INT) for value in values])
 
     def objects(self, name: str) -> list[Fields]:
         """A member that is a list of objects."""
         values = self._get(name)
         if not isinstance(values, list):
             raise self._wrong(name, "a list", values)
-        return [Fields(value, f"an item of {name!r} of {self._where}") for value in values]
+        return [Fields(value, f"an item of {name!r}", self) for value in values]
 
     def _items(self, name: str, count: int) -> list[Any]:
         values = self._get(name)

@@ -6,6 +6,7 @@ Thread rule: pure functions.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 from paramserve_core.checkpoint.index import (
     Index,
@@ -17,7 +18,7 @@ from paramserve_core.checkpoint.index import (
 )
 from paramserve_core.checkpoint.json_fields import MAX_RANK
 from paramserve_core.checkpoint.slices import Box, box_of_slice, cover
-from paramserve_core.dtypes import as_dtype
+from paramserve_core.dtypes import DType, as_dtype
 from paramserve_core.errors import InvalidArgumentError
 from paramserve_protos.v1 import checkpoint_service_pb2 as messages
 
@@ -86,11 +87,12 @@ def _add(
 ) -> None:
     key = message.key
     try:
-        dtype = as_dtype(int(message.dtype))
+        dtype = _dtype(message.dtype)
     except TypeError as error:
         raise InvalidArgumentError(None, None, f"{key}: {error}") from None
-    shape = tuple(dim.size for dim in message.shape.dim)
-    box = box_of_slice(message.slice) if message.HasField("slice") else Box.whole(shape)
+    shape = tuple([dim.size for dim in message.shape.dim])
+    is_whole = not message.HasField("slice")
+    box = Box.whole(shape) if is_whole else box_of_slice(message.slice)
     part = Part(
         box=box,
         file=shard.file,
@@ -101,7 +103,9 @@ def _add(
         record=message.record,
     )
     is_within = message.offset + message.bytes <= shard.bytes and shard.chunk_bytes > 0
-    if len(shape) > MAX_RANK or not box.fits(shape) or not is_within:
+    # A shape with a negative size does not hold its own whole.
+    fits = min(shape, default=0) >= 0 and (is_whole or box.fits(shape))
+    if len(shape) > MAX_RANK or not fits or not is_within:
         raise InvalidArgumentError(
             None, None, f"{key}: its place in {shard.file} or its shape {shape} cannot be right"
         )
@@ -119,11 +123,16 @@ def _add(
     found[key] = StoredTensor(dtype, shape, (*earlier.parts, part))
 
 
+@lru_cache(maxsize=64)
+def _dtype(number: int) -> DType:
+    return as_dtype(number)
+
+
 def _check_names(tensors: Iterable[tuple[str, StoredTensor]]) -> None:
     names: set[str] = set()
     for key, tensor in tensors:
         for part in tensor.parts:
-            name = stored_name(key, part, tensor.shape)
+            name = stored_name(key, part.box, tensor.shape)
             if name in names:
                 raise InvalidArgumentError(
                     None, None, f"two variables would be saved under the name {name!r}; rename one"

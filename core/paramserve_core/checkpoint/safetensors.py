@@ -15,8 +15,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from paramserve_core.checkpoint.json_fields import MalformedError, parse_object
 from paramserve_core.checkpoint.stored import SAFETENSORS_TYPES
@@ -32,8 +31,7 @@ _ITEM_BYTES: Final = {name: dtype.size for name, dtype in SAFETENSORS_TYPES.item
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HeaderEntry:
+class HeaderEntry(NamedTuple):
     """One tensor of a file; `offset` counts from the end of the header."""
 
     name: str

@@ -2,7 +2,8 @@
 
 The places of all tensors are known before anything is written, so the header goes first, the
 space is reserved at once, and chunks are checksummed and written by several threads at their
-offsets. Nothing is copied except strings, which are packed first.
+offsets. Nothing is copied except strings, which are packed first, and small tensors, of which
+many are joined and written at once.
 
 The file is complete and durable, under its temporary name, when the writer returns. It stays open,
 and so locked, until its save ends.
@@ -12,10 +13,11 @@ Thread rule: pure functions, but for the disk.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from pathlib import PurePath
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from numpy.typing import NDArray
 
@@ -23,7 +25,7 @@ from paramserve_core import dtypes
 from paramserve_core.checkpoint.checksum import crc32
 from paramserve_core.checkpoint.crew import WIDTH, for_each
 from paramserve_core.checkpoint.disk import Disk, DiskFile
-from paramserve_core.checkpoint.index import CHUNK_BYTES, Part, chunk_count, stored_name
+from paramserve_core.checkpoint.index import CHUNK_BYTES, stored_name
 from paramserve_core.checkpoint.json_fields import MalformedError
 from paramserve_core.checkpoint.safetensors import HeaderEntry, encode_header
 from paramserve_core.checkpoint.slices import Box, slice_of_box
@@ -31,7 +33,12 @@ from paramserve_core.checkpoint.stored import bytes_of, pack_strings, safetensor
 from paramserve_core.dtypes import DType
 from paramserve_core.errors import InvalidArgumentError
 from paramserve_core.runtime import Runtime
+from paramserve_core.shapes import TensorShape
 from paramserve_protos.v1 import checkpoint_service_pb2 as messages
+from paramserve_protos.v1.tensor_shape_pb2 import TensorShapeProto
+
+_JOINED_BYTES: Final = 1 << 20
+"""Tensors that are smaller are written together, so many at a time as have that size."""
 
 _WRITE_BACK_BYTES: Final = 64 << 20
 """After so many bytes one of the threads sees to it that the disk begins with them.
@@ -40,8 +47,7 @@ Left to itself the kernel keeps what is written in memory, and the disk is idle 
 """
 
 
-@dataclass(frozen=True, slots=True)
-class TakenTensor:
+class TakenTensor(NamedTuple):
     """A variable's value at the moment of a save.
 
     Attributes:
@@ -96,19 +102,15 @@ def write_safetensors(
     entries: dict[str, HeaderEntry] = {}
     offset = 0
     for tensor, content in zip(ordered, data, strict=True):
-        part = Part(
-            box=tensor.box, file=name, offset=0, nbytes=0, checksums=(), chunk_bytes=CHUNK_BYTES
-        )
-        stored = stored_name(tensor.key, part, tensor.shape)
+        stored = stored_name(tensor.key, tensor.box, tensor.shape)
         if stored in entries:
             raise InvalidArgumentError(
                 None, None, f"two variables would be saved under the name {stored!r}; rename one"
             )
-        type_name, shape = safetensors_form(tensor.dtype, tensor.box.shape, len(content))
-        entries[stored] = HeaderEntry(
-            name=stored, type=type_name, shape=tuple(shape), offset=offset, nbytes=len(content)
-        )
-        offset += len(content)
+        nbytes = len(content)
+        type_name, shape = safetensors_form(tensor.dtype, tensor.box.shape, nbytes)
+        entries[stored] = HeaderEntry(stored, type_name, shape, offset, nbytes)
+        offset += nbytes
     header = encode_header(list(entries.values()), {"format": "paramserve"})
     contents.header_bytes = len(header)
     contents.header_checksum = crc32(header)
@@ -148,14 +150,19 @@ def shard_tensor(tensor: TakenTensor, offset: int, nbytes: int) -> messages.Shar
     message = messages.ShardTensor(
         key=tensor.key,
         dtype=tensor.dtype.as_datatype_enum,
+        shape=_shape_message(tensor.shape),
         offset=offset,
         bytes=nbytes,
     )
-    for size in tensor.shape:
-        message.shape.dim.add(size=size)
     if not tensor.box.is_whole(tensor.shape):
         message.slice.CopyFrom(slice_of_box(tensor.box, tensor.shape))
     return message
+
+
+@lru_cache(maxsize=256)
+def _shape_message(shape: tuple[int, ...]) -> TensorShapeProto:
+    """Copied into each message that it is given to."""
+    return TensorShape(shape).as_proto()
 
 
 def _write_chunks(
@@ -165,29 +172,58 @@ def _write_chunks(
     contents: messages.WriteShardResponse,
     check: Callable[[], None],
 ) -> None:
-    checksums = [[0] * chunk_count(len(content), CHUNK_BYTES) for content in data]
-    pieces: list[tuple[int, int] | None] = []
+    checksums: list[list[int]] = [[] for _ in data]
+    offsets = [message.offset for message in contents.tensors]
+
+    def write_joined(first: int, last: int) -> None:
+        for number in range(first, last):
+            checksums[number] = _checksums(data[number])
+        file.write_at(b"".join(data[first:last]), offsets[first])
+
+    def write_chunk(number: int, begin: int) -> None:
+        content = data[number][begin : begin + CHUNK_BYTES]
+        checksums[number][begin // CHUNK_BYTES] = crc32(content)
+        file.write_at(content, offsets[number] + begin)
+
+    work: list[Callable[[], None]] = []
     unsent = 0
-    for tensor, content in enumerate(data):
-        for chunk in range(len(checksums[tensor])):
-            pieces.append((tensor, chunk))
-            unsent += min(len(content) - chunk * CHUNK_BYTES, CHUNK_BYTES)
+    for together in _together(data):
+        if len(together) > 1:
+            work.append(partial(write_joined, together.start, together.stop))
+            continue
+        number, nbytes = together.start, len(data[together.start])
+        checksums[number] = [0] * -(-nbytes // CHUNK_BYTES)
+        for begin in range(0, nbytes, CHUNK_BYTES):
+            work.append(partial(write_chunk, number, begin))
+            unsent += min(nbytes - begin, CHUNK_BYTES)
             if unsent >= _WRITE_BACK_BYTES:
-                pieces.append(None)
+                work.append(file.write_back)
                 unsent = 0
 
-    def write(piece: tuple[int, int] | None) -> None:
+    def carry_out(piece: Callable[[], None]) -> None:
         check()
-        if piece is None:
-            file.write_back()
-            return
-        tensor, chunk = piece
-        begin = chunk * CHUNK_BYTES
-        content = data[tensor][begin : begin + CHUNK_BYTES]
-        checksums[tensor][chunk] = crc32(content)
-        file.write_at(content, contents.tensors[tensor].offset + begin)
+        piece()
 
     # One thread more than write: somebody mostly waits for the disk.
-    for_each(runtime, pieces, write, width=WIDTH + 1)
+    for_each(runtime, work, carry_out, width=WIDTH + 1)
     for message, found in zip(contents.tensors, checksums, strict=True):
         message.checksums.extend(found)
+
+
+def _together(data: Sequence[memoryview]) -> Iterator[range]:
+    """Which tensors to write at once: small ones together, a large one by itself."""
+    first = joined = 0
+    for number, content in enumerate(data):
+        if number > first and joined + len(content) > _JOINED_BYTES:
+            yield range(first, number)
+            first, joined = number, 0
+        joined += len(content)
+    if data:
+        yield range(first, len(data))
+
+
+def _checksums(content: memoryview) -> list[int]:
+    if len(content) <= CHUNK_BYTES:
+        return [crc32(content)] if content else []
+    begins = range(0, len(content), CHUNK_BYTES)
+    return [crc32(content[begin : begin + CHUNK_BYTES]) for begin in begins]

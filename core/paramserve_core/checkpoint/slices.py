@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from paramserve_protos.v1 import checkpoint_service_pb2, tensor_slice_pb2
 
@@ -22,7 +23,7 @@ class Box:
     @staticmethod
     def whole(shape: Sequence[int]) -> Box:
         """All of a tensor of that shape."""
-        return Box((0,) * len(shape), tuple(shape))
+        return _whole(tuple(shape))
 
     @property
     def end(self) -> tuple[int, ...]:
@@ -76,8 +77,16 @@ class Box:
         return first, first + self.size
 
 
+@lru_cache(maxsize=1024)
+def _whole(shape: tuple[int, ...]) -> Box:
+    """Kept, because the many variables of a model have few shapes."""
+    return Box((0,) * len(shape), shape)
+
+
 def cover(boxes: Sequence[Box], shape: Sequence[int]) -> bool:
     """Whether the boxes fill a tensor of that shape, none of them overlapping another."""
+    if len(boxes) == 1 and boxes[0] == Box.whole(shape):
+        return True
     if not all(box.fits(shape) for box in boxes):
         return False
     if sum(box.size for box in boxes) != math.prod(shape):

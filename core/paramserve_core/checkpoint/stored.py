@@ -108,12 +108,14 @@ def split_strings(content: memoryview, lengths: list[int], shape: tuple[int, ...
     return result.reshape(shape)
 
 
-def safetensors_form(dtype: DType, shape: tuple[int, ...], nbytes: int) -> tuple[str, list[int]]:
+def safetensors_form(
+    dtype: DType, shape: tuple[int, ...], nbytes: int
+) -> tuple[str, tuple[int, ...]]:
     """The type name and the shape that a tensor has in a safetensors file."""
     name = _SAFETENSORS_NAMES[dtype]
     if dtype is dtypes.string:
-        return name, [nbytes]
-    return name, [*shape, 2] if dtype.is_complex else list(shape)
+        return name, (nbytes,)
+    return name, (*shape, 2) if dtype.is_complex else shape
 
 
 SAFETENSORS_TYPES: Final[dict[str, DType]] = {

@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 from numpy.typing import NDArray
@@ -25,6 +26,7 @@ from paramserve_core.errors import (
 from paramserve_core.executor.store import Variable, VariableStore, read_all
 from paramserve_core.shapes import TensorShape
 from paramserve_protos.v1.checkpoint_service_pb2 import CheckpointEntry
+from paramserve_protos.v1.tensor_shape_pb2 import TensorShapeProto
 
 _MOST_COMPARED: Final = 20_000
 """Names beyond this many are not searched for ones that a wrong name resembles."""
@@ -59,7 +61,7 @@ def _taken(entry: CheckpointEntry, variable: Variable, array: NDArray[Any]) -> T
             f"{variable.dtype.name}; make the saver from the graph that made the variable",
         )
     if not entry.HasField("slice"):
-        shape = tuple(array.shape)
+        shape = array.shape
         return TakenTensor(entry.key, dtype, shape, Box.whole(shape), array)
     box = _box(entry)
     if box.shape != array.shape:
@@ -93,7 +95,7 @@ def wanted_part(index: Index, entry: CheckpointEntry, path: str) -> Box:
     if entry.HasField("slice"):
         box, wanted = _box(entry), TensorShape(entry.slice.full_shape)
     else:
-        box, wanted = Box.whole(tensor.shape), TensorShape(entry.shape)
+        box, wanted = Box.whole(tensor.shape), _shape(entry.shape.SerializeToString())
         if entry.reshape and wanted.num_elements() == math.prod(tensor.shape):
             return box
     if not wanted.is_compatible_with(tensor.shape):
@@ -141,7 +143,7 @@ def shape_for(entry: CheckpointEntry, stored: Sequence[int]) -> tuple[int, ...]:
 
 def _declared(entry: CheckpointEntry) -> TensorShape:
     if entry.HasField("shape"):
-        return TensorShape(entry.shape)
+        return _shape(entry.shape.SerializeToString())
     return TensorShape(list(entry.slice.shape) if entry.HasField("slice") else None)
 
 
@@ -151,11 +153,22 @@ def _variable_name(entry: CheckpointEntry) -> str:
 
 def _dtype(entry: CheckpointEntry) -> DType:
     try:
-        return as_dtype(int(entry.dtype)).base_dtype
+        return _base_dtype(entry.dtype)
     except TypeError:
         raise InvalidArgumentError(
             None, None, f"{entry.key}: {entry.dtype} is not a known element type"
         ) from None
+
+
+@lru_cache(maxsize=1024)
+def _shape(message: bytes) -> TensorShape:
+    """The shape of a message; kept, because the many variables of a model have few shapes."""
+    return TensorShape(TensorShapeProto.FromString(message))
+
+
+@lru_cache(maxsize=64)
+def _base_dtype(number: int) -> DType:
+    return as_dtype(number).base_dtype
 
 
 def _box(entry: CheckpointEntry) -> Box:

@@ -79,6 +79,7 @@ class LocalMaster:
         self._graph = StepGraph(max_nodes)
         self._lock = threading.Lock()
         self._plans: dict[int, Plan] = {}
+        self._variable_tasks: dict[str, str] = {}
         self._plan_numbers = itertools.count(1)
         self._step_numbers = itertools.count(1)
         self._is_closed = False
@@ -259,6 +260,11 @@ class LocalMaster:
         return run_all(self._runtime, thunks)
 
     def _task_of_entry(self, entry: checkpoint_service_pb2.CheckpointEntry) -> str:
-        with self._lock:
-            node = self._graph.node(entry.node)
-            return self._placer.place(self._graph, [node])[node.name]
+        name = entry.node
+        task = self._variable_tasks.get(name)
+        if task is None:
+            with self._lock:
+                node = self._graph.node(name)
+                task = self._placer.place(self._graph, [node])[node.name]
+            self._variable_tasks[name] = task
+        return task
