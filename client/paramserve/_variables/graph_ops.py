@@ -99,8 +99,9 @@ def _independent(value: Tensor, scope: str) -> Tensor:
     """The initial value, without need for another variable to have one."""
     if value.op.control_flow is not None:
         raise ValueError(
-            f"{scope[:-1]}: the initial value {value.name!r} is computed inside a conditional, and "
-            "a variable is initialised outside of it; pass a callable that makes the initial value"
+            f"{scope[:-1]}: the initial value {value.name!r} is computed inside a conditional or a "
+            "loop, and a variable is initialised outside of it; pass a callable that makes the "
+            "initial value"
         )
     return from_initialized_values(value)
 
