@@ -368,6 +368,7 @@ from paramserve._variables.variance_scaling import (
     variance_scaling_initializer as variance_scaling_initializer,
 )
 from paramserve_core.devices import DeviceSpec as DeviceSpec
+from paramserve_core.dimensions import Dimension as Dimension
 from paramserve_core.dtypes import DType as DType
 from paramserve_core.dtypes import as_dtype as as_dtype
 from paramserve_core.dtypes import bfloat16 as bfloat16
@@ -407,7 +408,6 @@ from paramserve_core.dtypes import uint32_ref as uint32_ref
 from paramserve_core.dtypes import uint64 as uint64
 from paramserve_core.dtypes import uint64_ref as uint64_ref
 from paramserve_core.errors import OpError as OpError
-from paramserve_core.shapes import Dimension as Dimension
 from paramserve_core.shapes import TensorShape as TensorShape
 from paramserve_protos.v1.attr_value_pb2 import AttrValue as AttrValue
 from paramserve_protos.v1.attr_value_pb2 import NameAttrList as NameAttrList

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any, Final
 from paramserve_core.checkpoint.any_disk import disk_of
 from paramserve_core.checkpoint.task_side import TaskCheckpoints
 from paramserve_core.cluster import ClusterSpec, task_name
-from paramserve_core.executor.store import StoreBudget, VariableStore
+from paramserve_core.executor.memory import StoreBudget
+from paramserve_core.executor.store import VariableStore
 from paramserve_core.master.conversation import Conversation, Patience
 from paramserve_core.master.local import LocalMaster
 from paramserve_core.master.options import MasterOptions

@@ -2,13 +2,12 @@
 
 A `TensorShape` is of unknown rank, or a tuple of sizes, each an int or unknown (None). Equality
 compares what is known (`[None]` equals `[None]` and not `[3]`); *compatible* asks whether some
-full shape fits both. A `Dimension` is one size; comparing an unknown one answers None, which is
-neither true nor false.
+full shape fits both. A `Dimension` is one size, see `dimensions`.
 
 Sizes are kept as plain ints and a `Dimension` is made when one is asked for: shape inference
 touches every op of a graph, and most of it never looks at a `Dimension`.
 
-Threads: both classes are immutable.
+Threads: a shape is immutable.
 """
 
 from __future__ import annotations
@@ -17,153 +16,13 @@ import operator
 from collections.abc import Iterable, Iterator
 from typing import Final, SupportsIndex, TypeAlias, overload
 
+from paramserve_core.dimensions import Dimension, DimensionLike, size_of
 from paramserve_protos.v1 import tensor_shape_pb2
-
-DimensionLike: TypeAlias = "Dimension | SupportsIndex | None"
-"""What can be one size: a `Dimension`, an integer of any kind, or None for unknown."""
 
 ShapeLike: TypeAlias = (
     "TensorShape | tensor_shape_pb2.TensorShapeProto | Iterable[DimensionLike] | DimensionLike"
 )
 """What can be a shape. A single size is a vector's; None is a shape of unknown rank."""
-
-
-class Dimension:
-    """One size of a shape: a number that is not negative, or unknown.
-
-    Arithmetic with an unknown size gives an unknown size. Comparing with one gives None.
-    """
-
-    __slots__ = ("_value",)
-
-    def __init__(self, value: DimensionLike) -> None:
-        """Creates a size.
-
-        Args:
-            value: The size; None when it is unknown.
-
-        Raises:
-            TypeError: `value` is neither an integer nor None.
-            ValueError: `value` is negative.
-        """
-        self._value = _size(value)
-
-    @property
-    def value(self) -> int | None:
-        """The size; None when it is unknown."""
-        return self._value
-
-    def is_compatible_with(self, other: DimensionLike) -> bool:
-        """Whether both can be the same size: equal, or one of them unknown."""
-        size = _size(other)
-        return self._value is None or size is None or self._value == size
-
-    def assert_is_compatible_with(self, other: DimensionLike) -> None:
-        """Checks that both can be the same size.
-
-        Raises:
-            ValueError: Both are known and differ.
-        """
-        if not self.is_compatible_with(other):
-            raise ValueError(f"Dimensions {self} and {Dimension(other)} are not compatible")
-
-    def merge_with(self, other: DimensionLike) -> Dimension:
-        """What both together know.
-
-        Raises:
-            ValueError: Both are known and differ.
-        """
-        self.assert_is_compatible_with(other)
-        return Dimension(other) if self._value is None else self
-
-    def __add__(self, other: DimensionLike) -> Dimension:
-        size = _size(other)
-        return Dimension(None if self._value is None or size is None else self._value + size)
-
-    __radd__ = __add__
-
-    def __sub__(self, other: DimensionLike) -> Dimension:
-        size = _size(other)
-        return Dimension(None if self._value is None or size is None else self._value - size)
-
-    def __rsub__(self, other: DimensionLike) -> Dimension:
-        return Dimension(other) - self
-
-    def __mul__(self, other: DimensionLike) -> Dimension:
-        size = _size(other)
-        return Dimension(None if self._value is None or size is None else self._value * size)
-
-    __rmul__ = __mul__
-
-    def __floordiv__(self, other: DimensionLike) -> Dimension:
-        size = _size(other)
-        return Dimension(None if self._value is None or size is None else self._value // size)
-
-    def __rfloordiv__(self, other: DimensionLike) -> Dimension:
-        return Dimension(other) // self
-
-    def __mod__(self, other: DimensionLike) -> Dimension:
-        size = _size(other)
-        return Dimension(None if self._value is None or size is None else self._value % size)
-
-    def __rmod__(self, other: DimensionLike) -> Dimension:
-        return Dimension(other) % self
-
-    def __truediv__(self, other: object) -> Dimension:
-        raise TypeError(f"a size divided by {other!r} need not be a whole number; use // instead")
-
-    __rtruediv__ = __truediv__
-
-    # The comparisons answer None when one side is unknown, as TensorFlow's do.
-    def __eq__(self, other: object) -> bool | None:  # type: ignore[override]
-        try:
-            size = _size(other)
-        except (TypeError, ValueError):
-            return NotImplemented
-        return None if self._value is None or size is None else self._value == size
-
-    def __ne__(self, other: object) -> bool | None:  # type: ignore[override]
-        equal = self.__eq__(other)
-        return equal if equal is NotImplemented or equal is None else not equal
-
-    def __lt__(self, other: DimensionLike) -> bool | None:
-        size = _size(other)
-        return None if self._value is None or size is None else self._value < size
-
-    def __le__(self, other: DimensionLike) -> bool | None:
-        size = _size(other)
-        return None if self._value is None or size is None else self._value <= size
-
-    def __gt__(self, other: DimensionLike) -> bool | None:
-        size = _size(other)
-        return None if self._value is None or size is None else self._value > size
-
-    def __ge__(self, other: DimensionLike) -> bool | None:
-        size = _size(other)
-        return None if self._value is None or size is None else self._value >= size
-
-    # Unknown sizes are not equal to themselves, so a size cannot be a key.
-    __hash__ = None  # type: ignore[assignment]
-
-    def __int__(self) -> int:
-        return self.__index__()
-
-    def __index__(self) -> int:
-        if self._value is None:
-            raise TypeError("an unknown size has no number; check `value is None` first")
-        return self._value
-
-    def __bool__(self) -> bool:
-        return bool(self._value)
-
-    def __str__(self) -> str:
-        return "?" if self._value is None else str(self._value)
-
-    def __repr__(self) -> str:
-        return f"Dimension({self._value})"
-
-    def __reduce__(self) -> tuple[type[Dimension], tuple[int | None]]:
-        return (Dimension, (self._value,))
 
 
 class TensorShape:
@@ -194,9 +53,9 @@ class TensorShape:
         elif isinstance(dims, str | bytes):
             raise TypeError(f"{dims!r} is no shape; a shape is a sequence of integers and None")
         elif isinstance(dims, Iterable):
-            self._dims = tuple(_size(dim) for dim in dims)
+            self._dims = tuple(size_of(dim) for dim in dims)
         else:
-            self._dims = (_size(dims),)
+            self._dims = (size_of(dims),)
 
     @property
     def rank(self) -> int | None:
@@ -431,11 +290,6 @@ def as_shape(shape: ShapeLike) -> TensorShape:
     return shape if isinstance(shape, TensorShape) else TensorShape(shape)
 
 
-def as_dimension(value: DimensionLike) -> Dimension:
-    """The size itself, or one made from what `Dimension` takes."""
-    return value if isinstance(value, Dimension) else Dimension(value)
-
-
 def unknown_shape(rank: int | None = None) -> TensorShape:
     """A shape of unknown rank, or of `rank` unknown sizes."""
     return _UNKNOWN if rank is None else TensorShape([None] * rank)
@@ -491,26 +345,10 @@ def broadcast_shapes(a: ShapeLike, b: ShapeLike) -> TensorShape:
     return TensorShape(sizes)
 
 
-def _size(value: object) -> int | None:
-    if value is None:
-        return None
-    if isinstance(value, Dimension):
-        return value._value
-    try:
-        size = operator.index(value)  # type: ignore[arg-type]
-    except TypeError:
-        raise TypeError(
-            f"a size is an integer or None; found {value!r} of type {type(value).__name__}"
-        ) from None
-    if size < 0:
-        raise ValueError(f"Dimension {size} must be >= 0")
-    return int(size)
-
-
 def _from_proto(proto: tensor_shape_pb2.TensorShapeProto) -> tuple[int | None, ...] | None:
     if proto.unknown_rank:
         return None
-    return tuple(None if dim.size == -1 else _size(dim.size) for dim in proto.dim)
+    return tuple(None if dim.size == -1 else size_of(dim.size) for dim in proto.dim)
 
 
 def _slice_rank(key: slice) -> int | None:

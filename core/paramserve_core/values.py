@@ -20,8 +20,9 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 
 from paramserve_core import dtypes
+from paramserve_core.dimensions import Dimension
 from paramserve_core.dtypes import DType, as_dtype
-from paramserve_core.shapes import Dimension, TensorShape
+from paramserve_core.shapes import TensorShape
 
 Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
 

@@ -17,9 +17,10 @@ import numpy as np
 from paramserve._framework.graph import get_default_graph
 from paramserve._framework.indexed_slices import IndexedSlices
 from paramserve._framework.tensor import Tensor
+from paramserve_core.dimensions import Dimension
 from paramserve_core.dtypes import DType, as_dtype, int32, int64
 from paramserve_core.opdefs import find_op
-from paramserve_core.shapes import Dimension, TensorShape
+from paramserve_core.shapes import TensorShape
 from paramserve_core.values import as_ndarray
 
 ConversionFunction = Callable[..., Any]

@@ -16,7 +16,7 @@ from paramserve._framework.tensor import Tensor
 from paramserve._framework.types import TensorLike
 from paramserve._ops.emit import emit_tensor, emit_tensors
 from paramserve._ops.renamed import is_scalar, needed, one_of
-from paramserve_core.shapes import Dimension
+from paramserve_core.dimensions import Dimension
 
 __all__ = [
     "concat",

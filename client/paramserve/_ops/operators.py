@@ -23,7 +23,7 @@ from paramserve._ops.array import cast, constant
 from paramserve._ops.indexing import boolean_mask, strided_slice
 from paramserve._ops.joining import stack
 from paramserve_core import dtypes
-from paramserve_core.shapes import Dimension
+from paramserve_core.dimensions import Dimension
 
 __all__: list[str] = []
 

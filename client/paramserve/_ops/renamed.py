@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from paramserve._framework.tensor import Tensor
-from paramserve_core.shapes import Dimension
+from paramserve_core.dimensions import Dimension
 
 
 def one_of(new: str, new_value: Any, old: str, old_value: Any) -> Any:

@@ -13,8 +13,9 @@ from paramserve._framework.convert import (
 from paramserve._framework.graph import Graph
 from paramserve._framework.indexed_slices import IndexedSlices
 from paramserve_core import dtypes
+from paramserve_core.dimensions import Dimension
 from paramserve_core.dtypes import float32, float64, int32, int64
-from paramserve_core.shapes import Dimension, TensorShape
+from paramserve_core.shapes import TensorShape
 
 
 @pytest.fixture(autouse=True)

@@ -26,7 +26,8 @@ from paramserve_core.errors import (
     UnavailableError,
     UnimplementedError,
 )
-from paramserve_core.executor.store import StoreBudget, VariableStore
+from paramserve_core.executor.memory import StoreBudget
+from paramserve_core.executor.store import VariableStore
 from paramserve_core.shapes import TensorShape
 from paramserve_protos.v1 import checkpoint_service_pb2 as messages
 
