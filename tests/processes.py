@@ -30,6 +30,13 @@ def free_port() -> int:
         return port
 
 
+def peak_bytes_of(pid: int) -> int:
+    """The most memory that a process has ever had."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    line = next(line for line in status.splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) << 10
+
+
 def segments_of(pid: int) -> int:
     """Descriptors of shared memory that a process has."""
     found = 0

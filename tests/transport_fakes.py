@@ -8,9 +8,10 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-from paramserve_core.errors import OpError
+from paramserve_core.errors import OpError, UnavailableError
 from paramserve_core.transport.grpc_service import GrpcServer, Host
 from paramserve_core.transport.interface import Connection, Message
+from paramserve_core.transport.room import Admission, Room
 from paramserve_protos.v1 import service_pb2
 
 WAIT_S = 30.0
@@ -27,6 +28,9 @@ class Inbox:
     def __init__(self) -> None:
         self._messages: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._errors: queue.SimpleQueue[OpError] = queue.SimpleQueue()
+
+    def admit(self, message_bytes: int) -> None:
+        """Everything may arrive."""
 
     def received(self, message: Message) -> None:
         self._messages.put(message)
@@ -53,6 +57,7 @@ class Echo:
         lost: how each connection was lost.
         may_receive: while it is down, messages that arrived wait.
         closes_after_answer: close a connection after the first answer on it.
+        room: where messages wait that may not arrive yet.
         dialer: how to reach it, where a test has put that.
     """
 
@@ -61,6 +66,7 @@ class Echo:
         self.may_receive = threading.Event()
         self.may_receive.set()
         self.closes_after_answer = False
+        self.room = Room(1 << 40)
         self.dialer: Any = None
 
     def accept(self, connection: Connection, peer: str) -> _EchoReceiver:
@@ -80,9 +86,13 @@ class _EchoReceiver:
         self._echo = echo
         self._connection = connection
 
+    def admit(self, message_bytes: int) -> Admission | None:
+        return self._echo.room.admit(message_bytes)
+
     def received(self, message: Message) -> None:
         self._echo.may_receive.wait()
-        self._connection.send(message)
+        with contextlib.suppress(UnavailableError):  # The client has left.
+            self._connection.send(message)
         if self._echo.closes_after_answer:
             self._connection.close()
 

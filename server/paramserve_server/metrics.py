@@ -38,6 +38,11 @@ class Collector:
             "Bytes in the values of variables",
             host.store.budget.used_bytes,
         )
+        yield GaugeMetricFamily(
+            "paramserve_inflight_bytes",
+            "Bytes of received tensors whose calls have not ended",
+            host.inflight_bytes,
+        )
         yield CounterMetricFamily(
             "paramserve_received_bytes", "Bytes from clients", self._traffic.received_bytes
         )

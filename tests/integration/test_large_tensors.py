@@ -3,7 +3,7 @@
 import psutil
 import pytest
 
-from processes import programs, server
+from processes import peak_bytes_of, programs, server
 
 pytestmark = pytest.mark.slow
 
@@ -35,13 +35,6 @@ PROGRAM = """
 """
 
 
-def peak_bytes(pid: int) -> int:
-    """The most memory that the process has ever had."""
-    with open(f"/proc/{pid}/status") as status:
-        line = next(line for line in status if line.startswith("VmHWM"))
-    return int(line.split()[1]) << 10
-
-
 @pytest.mark.timeout(300)
 def test_a_1_gib_variable_is_assigned_fetched_and_saved_in_two_copies(tmp_path):
     with server(tmp_path) as process, programs(PROGRAM, [[process.target]]) as (client,):
@@ -49,10 +42,10 @@ def test_a_1_gib_variable_is_assigned_fetched_and_saved_in_two_copies(tmp_path):
         before = psutil.Process(process.process.pid).memory_info().rss
         for step in ("assigned", "fetched"):
             assert client.line() == step
-            assert peak_bytes(process.process.pid) - before < 2.2 * GIB
+            assert peak_bytes_of(process.process.pid) - before < 2.2 * GIB
         word, client_peak = client.line().split()
         assert word == "saved"
         assert int(client_peak) < 2.4 * GIB
-        assert peak_bytes(process.process.pid) - before < 2.2 * GIB
+        assert peak_bytes_of(process.process.pid) - before < 2.2 * GIB
         client.output()
     assert sum(f.stat().st_size for f in tmp_path.rglob("*") if f.is_file()) > GIB

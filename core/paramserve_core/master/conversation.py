@@ -111,6 +111,9 @@ class _Link:
         self.connection: Connection | None = None
         self.is_lost = False
 
+    def admit(self, message_bytes: int) -> None:
+        """See `Receiver.admit`; answers are taken as they come, they were asked for."""
+
     def received(self, message: Message) -> None:
         match message.envelope.WhichOneof("kind"):
             case "reply":

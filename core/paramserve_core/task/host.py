@@ -47,6 +47,7 @@ from paramserve_core.task.messages import STEP_KINDS, error_message, reply_messa
 from paramserve_core.task.session import TaskSession
 from paramserve_core.task.statistics import Statistics
 from paramserve_core.transport.interface import Connection, Message, Receiver
+from paramserve_core.transport.room import Admission, Room
 from paramserve_core.transport.wire import WireOptions
 from paramserve_protos.v1 import service_pb2
 
@@ -87,6 +88,8 @@ class TaskHost:
         self.limits = limits
         self.statistics = Statistics()
         self.gate = StepGate(runtime)
+        self.stage_room = Room(limits.max_inflight_bytes, self._is_held)
+        self.step_room = Room(limits.max_inflight_bytes, self._is_held)
         self._checkpoints = checkpoints
         self._new_master = new_master
         self._lock = threading.Lock()
@@ -100,6 +103,14 @@ class TaskHost:
     def session_count(self) -> int:
         """Sessions that are kept now, with or without a connection."""
         return len(self._sessions)
+
+    @property
+    def inflight_bytes(self) -> int:
+        """Bytes of received tensors whose calls have not ended."""
+        return self.stage_room.used_bytes + self.step_room.used_bytes
+
+    def _is_held(self) -> bool:
+        return self.gate.is_held
 
     def accept(self, connection: Connection, peer: str) -> Receiver:
         """A client connected; answers who receives its messages."""
@@ -246,6 +257,10 @@ class _Doorway:
         self._connection = connection
         self._peer = peer
         self._session: ServedSession | None = None
+        self._room = host.stage_room
+
+    def admit(self, message_bytes: int) -> Admission | None:
+        return self._room.admit(message_bytes)
 
     def received(self, message: Message) -> None:
         if self._session is not None:
@@ -274,6 +289,8 @@ class _Doorway:
             self._connection.close()
             return
         self._session = session
+        if message.envelope.hello.kind == service_pb2.SESSION_KIND_MASTER:
+            self._room = self._host.step_room
         session.attach(self._connection)
 
     def lost(self, error: OpError) -> None:

@@ -8,7 +8,26 @@ Thread rule: immutable.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+_GROUP_LIMITS: Final = (
+    Path("/sys/fs/cgroup/memory.max"),
+    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+)
+
+
+def quarter_of_memory() -> int:
+    """A quarter of the memory that the machine has, or that the container may use, in bytes."""
+    whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for path in _GROUP_LIMITS:
+        try:
+            whole = min(whole, int(path.read_text()))
+        except (OSError, ValueError):
+            continue  # There is no such file, or no limit in it.
+    return whole // 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +41,9 @@ class TaskLimits:
         max_plans: plans of one session.
         max_calls: calls of one session that are running or whose answers were not acknowledged.
         max_variable_bytes: memory of all variables; None: as much as there is.
+        max_inflight_bytes: tensors of calls that arrive, wait or run; what is beyond is not read
+            from its connection yet. By default a quarter of the memory. Counted apart for sessions
+            that send their graph and for those that send stages.
         session_grace_s: how long a session without a connection is kept for its client to return.
     """
 
@@ -31,4 +53,5 @@ class TaskLimits:
     max_plans: int = 100_000
     max_calls: int = 4096
     max_variable_bytes: int | None = None
+    max_inflight_bytes: int = field(default_factory=quarter_of_memory)
     session_grace_s: float = 60.0

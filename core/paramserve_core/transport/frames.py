@@ -19,6 +19,7 @@ from paramserve_core.errors import InvalidArgumentError, ResourceExhaustedError
 from paramserve_core.transport import payload
 from paramserve_core.transport.interface import Message
 from paramserve_core.transport.payload import Incoming
+from paramserve_core.transport.room import Admission, Admit, admitted
 from paramserve_protos.v1 import service_pb2
 
 CHUNK_BYTES: Final = 2 << 20
@@ -92,10 +93,13 @@ class Assembler:
 
     Args:
         max_message_bytes: envelope and tensors of one message together.
+        admit: waits until a message may arrive.
     """
 
-    def __init__(self, max_message_bytes: int) -> None:
+    def __init__(self, max_message_bytes: int, admit: Admit = lambda _: None) -> None:
         self._max_message_bytes = max_message_bytes
+        self._admit = admit
+        self._admission: Admission | None = None
         self._envelope: service_pb2.Envelope | None = None
         self._tensors: list[Incoming] = []
         self._next = 0
@@ -112,6 +116,8 @@ class Assembler:
             self._begin(header)
         elif self._envelope is None:
             raise _malformed("a frame of tensors without a message")
+        elif self._admission is not None:
+            self._admission.arrives()
         tensors = self._tensors
         while self._next < len(tensors):
             tensor = tensors[self._next]
@@ -124,8 +130,9 @@ class Assembler:
         envelope = self._envelope
         assert envelope is not None
         del envelope.tensors[:]
-        self._envelope, self._tensors = None, []
-        return Message(envelope, [tensor.array() for tensor in tensors])
+        admission = self._admission
+        self._envelope, self._tensors, self._admission = None, [], None
+        return Message(envelope, admitted([tensor.array() for tensor in tensors], admission))
 
     def _begin(self, header: memoryview) -> None:
         if self._envelope is not None:
@@ -136,6 +143,8 @@ class Assembler:
         except DecodeError:
             raise _malformed("its header is no envelope") from None
         self._tensors = payload.incoming(envelope.tensors, len(header), self._max_message_bytes)
+        if self._tensors:
+            self._admission = self._admit(sum(tensor.size for tensor in self._tensors))
         self._next = 0
         self._envelope = envelope
 

@@ -20,7 +20,7 @@ from typing import Any, Final, Protocol
 import grpc
 
 from paramserve_core.errors import InternalError, OpError, UnavailableError
-from paramserve_core.transport.frames import MAX_FRAME_BYTES, Assembler, encode
+from paramserve_core.transport.frames import CHUNK_BYTES, MAX_FRAME_BYTES, Assembler, encode
 from paramserve_core.transport.grpc_client import ACCEPTED, COMPRESSION_KEY, SERVICE
 from paramserve_core.transport.interface import Connection, Message, Receiver
 from paramserve_core.transport.outbox import Outbox
@@ -37,6 +37,10 @@ _OPTIONS: Final = [
     ("grpc.max_metadata_size", 16 << 10),
     # A client has one conversation on a connection, and asks little beside it.
     ("grpc.max_concurrent_streams", 16),
+    # A message that has to wait for room has been read this far and no farther. Left to itself,
+    # gRPC reads up to 20 MB ahead on each connection, and is no faster for it on one host.
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.http2.lookahead_bytes", CHUNK_BYTES),
     # Two servers on one port would each get half of the clients.
     ("grpc.so_reuseport", 0),
     # A client whose host is gone is noticed within half a minute.
@@ -298,7 +302,8 @@ class _Stream:
         try:
             self._receive(receiver)
         except OpError as error:
-            self._refusal = error
+            # Its traceback would hold what arrived of the message as long as this stream is known.
+            self._refusal = error.with_traceback(None)
             _log.warning(
                 "message refused", extra={"peer": self._context.peer(), "error": error.message}
             )
@@ -307,13 +312,14 @@ class _Stream:
             if self._context.is_active():
                 _log.exception("receiving failed", extra={"peer": self._context.peer()})
                 self._refusal = InternalError(None, None, f"{type(error).__name__}: {error}")
+            error.with_traceback(None)  # gRPC keeps it.
         self._outbox.close(self._refusal, drop=False)
         if not self._is_closed:
             lost = UnavailableError(None, None, "the client closed the connection")
             receiver.lost(self._refusal or lost)
 
     def _receive(self, receiver: Receiver) -> None:
-        assembler = Assembler(self._max_message_bytes)
+        assembler = Assembler(self._max_message_bytes, receiver.admit)
         for frame in self._frames:
             self._traffic.received(len(frame))
             message = assembler.feed(frame)
@@ -321,6 +327,8 @@ class _Stream:
                 return
             if message is not None:
                 receiver.received(message)
+                # A local name would hold its admission until the next one has come.
+                del message
 
 
 _STATUS_OF: Final[dict[int, grpc.StatusCode]] = {code.value[0]: code for code in grpc.StatusCode}

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from paramserve_core.dtypes import DType
 from paramserve_core.errors import OpError
+from paramserve_core.transport.room import Admission
 from paramserve_protos.v1 import service_pb2
 
 Tensors = Sequence[NDArray[Any]]
@@ -67,6 +68,12 @@ class Connection(Protocol):
 
 class Receiver(Protocol):
     """The receiving end of a pipe."""
+
+    def admit(self, message_bytes: int) -> Admission | None:
+        """A message with that many bytes of tensors begins to arrive; waits until it may.
+
+        What it answers lasts as long as the list of the message's tensors; None: it need not.
+        """
 
     def received(self, message: Message) -> None:
         """A message arrived. Must be brief: the next message waits for it."""

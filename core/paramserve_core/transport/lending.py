@@ -46,6 +46,7 @@ from paramserve_core.transport.interface import Message
 from paramserve_core.transport.local_packets import MAX_DESCRIPTORS, PacketReader, malformed
 from paramserve_core.transport.ownership import HeldMemory, array_on, hold
 from paramserve_core.transport.payload import Incoming
+from paramserve_core.transport.room import Admit, admitted
 from paramserve_core.transport.segments import Block
 from paramserve_protos.v1 import local_transport_pb2, service_pb2
 
@@ -314,9 +315,17 @@ class Borrower:
         self._known.pop(number, None)
 
     def message(
-        self, packet: local_transport_pb2.LocalPacket, reader: PacketReader
+        self,
+        packet: local_transport_pb2.LocalPacket,
+        reader: PacketReader,
+        admit: Admit = lambda _: None,
     ) -> Message | None:
         """The message in a packet, of which the body is read; None if it has none.
+
+        Args:
+            packet: the packet.
+            reader: what reads its body.
+            admit: waits until the message may arrive.
 
         Raises:
             InvalidArgumentError: it is malformed.
@@ -337,7 +346,9 @@ class Borrower:
                 envelope.tensors, len(packet.envelope), self._max_message_bytes
             )
             del envelope.tensors[:]
-            return Message(envelope, self._tensors(packet, incoming, descriptors, reader))
+            admission = admit(sum(tensor.size for tensor in incoming))
+            tensors = self._tensors(packet, incoming, descriptors, reader)
+            return Message(envelope, admitted(tensors, admission))
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)

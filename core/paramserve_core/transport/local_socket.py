@@ -199,6 +199,8 @@ class LocalConnection:
             error = InternalError(None, None, f"{type(failure).__name__}: {failure}")
         self._break(error.message)
         self._end()
+        # It would hold what arrived of the message, by way of this frame itself.
+        error.with_traceback(None)
         if not self._is_closed:
             receiver.lost(error)
 
@@ -213,7 +215,7 @@ class LocalConnection:
             for number in packet.dropped:
                 self._borrower.drop(number)
             inline_bytes = self._reader.body_bytes
-            message = self._borrower.message(packet, self._reader)
+            message = self._borrower.message(packet, self._reader, receiver.admit)
             if message is not None and not self._is_closed:
                 lent_bytes = sum(message.tensors[s.tensor].nbytes for s in packet.shared)
                 self._traffic.received(len(packet.envelope) + inline_bytes + lent_bytes)

@@ -106,12 +106,20 @@ def serve(
     max_variable_bytes: Annotated[
         int | None, typer.Option(min=0, help="Memory of all variables; no limit by default.")
     ] = None,
+    max_inflight_bytes: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Bytes of calls that wait or run, before clients are made to wait; by default a "
+            "quarter of the memory.",
+        ),
+    ] = None,
     log_level: Annotated[LogLevel, typer.Option(help="The least that is logged.")] = LogLevel.info,
 ) -> None:
     """Run one server; prints its target when it is ready."""
     # Read when gRPC is imported: what it has to say is not for an operator, and is no JSON.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    from paramserve_core.task.limits import TaskLimits
+    from paramserve_core.task.limits import TaskLimits, quarter_of_memory
     from paramserve_server import app as server_app
     from paramserve_server.config import ConfigError, ServerConfig
 
@@ -133,6 +141,7 @@ def serve(
             max_message_bytes=max_message_bytes,
             max_graph_nodes=max_graph_nodes,
             max_variable_bytes=max_variable_bytes,
+            max_inflight_bytes=max_inflight_bytes or quarter_of_memory(),
             session_grace_s=session_grace,
         ),
     )
