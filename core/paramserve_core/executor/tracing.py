@@ -87,14 +87,14 @@ class StageRecorder:
     def __init__(self, now: Clock) -> None:
         self._now = now
         self.arrived_at = now()
-        self._began_at: float | None = None
+        self._began_at = self._ended_at = self.arrived_at
         self._runs: list[_Run] = []
         self._left_out = 0
 
     def recording(self, execute: Execute) -> Execute:
         """`execute`, and a record of it; the stage begins now."""
         now, runs = self._now, self._runs
-        self._began_at = now()
+        self._began_at = self._ended_at = now()
 
         def execute_and_record(
             instruction: Instruction, step: StepContext, values: list[Any]
@@ -102,11 +102,12 @@ class StageRecorder:
             if len(runs) >= _MAX_OPS:
                 execute(instruction, step, values)
                 self._left_out += 1
+                self._ended_at = now()
                 return
             taken = _memory_of_inputs(instruction, values)
             began_at = now()
             execute(instruction, step, values)
-            ended_at = now()
+            self._ended_at = ended_at = now()
             outputs = _described(instruction, values, taken)
             runs.append(_Run(instruction.node.name, began_at, ended_at, outputs))
 
@@ -114,16 +115,12 @@ class StageRecorder:
 
     def trace(self) -> service_pb2.StageTrace:
         """What was recorded; the answer of the stage is ready."""
-        answered_at = self._now()
-        began_at = answered_at if self._began_at is None else self._began_at
         trace = service_pb2.StageTrace(
-            began_nanos=self._since_arrival(began_at),
-            ended_nanos=self._since_arrival(self._runs[-1].ended_at if self._runs else began_at),
-            answered_nanos=self._since_arrival(answered_at),
+            began_nanos=self._since_arrival(self._began_at),
+            ended_nanos=self._since_arrival(self._ended_at),
+            answered_nanos=self._since_arrival(self._now()),
             ops_left_out=self._left_out,
         )
-        if self._left_out:
-            trace.ended_nanos = trace.answered_nanos
         for run in self._runs:
             self._add(trace.nodes.add(), run)
         return trace

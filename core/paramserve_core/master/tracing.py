@@ -150,12 +150,16 @@ class StepTracer:
             if number in self._recorders:
                 recorder = self._recorders[number]
                 trace = recorder.trace()
-                ended_at = recorder.arrived_at + trace.answered_nanos / 1e9
+                # Nobody waited for an answer: what the step did afterwards is not the stage's.
+                trace.answered_nanos = trace.ended_nanos
+                ended_at = recorder.arrived_at + trace.ended_nanos / 1e9
                 exchange = Exchange(recorder.arrived_at, ended_at, IN_PROCESS, 0, 0)
             else:
                 exchange, encoded = self._answers[number]
                 trace = parsed_trace(service_pb2.StageTrace, encoded, stage.task)
-                check_times(trace.nodes, trace.answered_nanos, stage.task)
+                whole = (trace.began_nanos, trace.ended_nanos)
+                spans = [_span_of(node) for node in trace.nodes]
+                check_spans([whole, *spans], trace.answered_nanos, stage.task)
             self._add(metadata, stage, exchange, trace)
 
     def _add(
@@ -216,7 +220,9 @@ class ServedStepTracer:
         link, metadata = self._link, self._report.metadata
         trace = parsed_trace(service_pb2.StepTrace, encoded, "the server")
         nodes = [n for d in trace.metadata.step_stats.dev_stats for n in d.node_stats]
-        check_times(nodes, trace.answered_nanos, trace.task)
+        spans = [_span_of(node) for node in nodes]
+        spans += [(s.start_nanos, s.start_nanos) for s in trace.metadata.stage_stats]
+        check_spans(spans, trace.answered_nanos, trace.task)
         metadata.CopyFrom(trace.metadata)
         if self._report.stats:
             exchange = Exchange(
@@ -318,23 +324,24 @@ def parsed_trace(kind: type[M], encoded: Array, task: str) -> M:
     return message
 
 
-def check_times(
-    nodes: Iterable[step_stats_pb2.NodeExecStats], answered_nanos: int, task: str
-) -> None:
+def _span_of(node: step_stats_pb2.NodeExecStats) -> tuple[int, int]:
+    return node.all_start_nanos, node.all_start_nanos + node.all_end_rel_nanos
+
+
+def check_spans(spans: Iterable[tuple[int, int]], answered_nanos: int, task: str) -> None:
     """Refuses a report in which something happened before the request or after the answer.
 
     Raises:
         InternalError: it does; or a step took decades.
     """
-    for node in nodes:
-        ended_nanos = node.all_start_nanos + node.all_end_rel_nanos
-        last_nanos = min(answered_nanos, _MAX_NANOS) + _ROUNDING_NANOS
-        if not 0 <= node.all_start_nanos <= ended_nanos <= last_nanos:
+    last_nanos = min(answered_nanos, _MAX_NANOS) + _ROUNDING_NANOS
+    for began_nanos, ended_nanos in spans:
+        if not 0 <= began_nanos <= ended_nanos <= last_nanos:
             raise InternalError(
                 None,
                 None,
-                f"{task} reports that {node.node_name!r} ran from {node.all_start_nanos} to "
-                f"{ended_nanos} ns after the request, which it answered after {answered_nanos} ns",
+                f"{task} reports that something ran from {began_nanos} to {ended_nanos} ns after "
+                f"the request, which it answered after {answered_nanos} ns",
                 task=task,
             )
 

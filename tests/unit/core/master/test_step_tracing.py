@@ -1,5 +1,7 @@
 """How reports of tasks, each with its own clock, become the report of a step."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -136,14 +138,36 @@ def test_an_error_is_passed_on_as_it_is(clock):
         with_trace([], stage_trace(all_start_nanos=4 * MS)),
         with_trace([], stage_trace(all_end_rel_nanos=-1)),
         with_trace([], stage_trace(answered=1 << 62, all_start_nanos=1 << 61)),
+        with_trace([], stage_trace(began=-(1 << 63), ended=1 << 62)),
     ],
-    ids=["none", "floats", "garbage", "too early", "too late", "backwards", "decades"],
+    ids=["none", "floats", "garbage", "too early", "too late", "backwards", "decades", "stage"],
 )
 def test_a_report_that_cannot_be_true_is_refused_and_the_task_named(clock, tensors):
     tracer, _, metadata = traced(clock, Outcome(tensors=tensors))
     with pytest.raises(InternalError, match="/job:ps/replica:0/task:0") as info:
         tracer.fill(metadata)
     assert info.value.task == PS
+
+
+def test_a_stage_here_ends_with_its_last_op_and_not_with_the_step(clock):
+    tracer = StepTracer(plan(), clock)
+    clock.at_ms = 5
+    recorder = tracer.recorder(0)
+
+    def execute(instruction, step, values):
+        clock.at_ms += 2
+
+    instruction = SimpleNamespace(
+        node=SimpleNamespace(name="add"), inputs=(), first_output=0, output_count=0
+    )
+    recorder.recording(execute)(instruction, None, [])
+    clock.at_ms = 100
+    metadata = StepReport().metadata
+    tracer.fill(metadata)
+    (stage,) = metadata.stage_stats
+    assert stage.start_nanos == pytest.approx(5 * MS, abs=10)
+    assert stage.round_trip_nanos == stage.apply_nanos == pytest.approx(2 * MS, abs=10)
+    assert [d.device for d in metadata.step_stats.dev_stats] == [f"{PS}/device:CPU:0"]
 
 
 def served_trace():
@@ -167,6 +191,14 @@ def test_the_report_of_a_server_that_plans_is_placed_as_a_whole(clock):
     assert (whole.task, whole.transport, whole.start_nanos) == (PS, "wire", 0)
     assert (whole.wait_nanos, whole.apply_nanos) == (2 * MS, 4 * MS)
     assert whole.round_trip_nanos == pytest.approx(10 * MS, abs=10)
+
+
+def test_a_server_whose_stages_are_not_within_the_step_is_refused(clock):
+    trace = served_trace()
+    trace.metadata.stage_stats[0].start_nanos = 7 * MS
+    tracer = ServedStepTracer(StepReport(), Wire(), [], clock)
+    with pytest.raises(InternalError, match="ran from 7000000 to 7000000 ns"):
+        tracer.answered(with_trace([], trace))
 
 
 @pytest.mark.parametrize("tensors", [[], [np.frombuffer(b"\xff\xff", np.uint8)]])
