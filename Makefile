@@ -86,7 +86,7 @@ bench: .venv-bench/.setup ## Measure against other parameter servers
 
 .PHONY: docs
 docs: $(VENV)/.group-docs ## Build the documentation into site/
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict $(ARGS)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict $(ARGS)
 
 .PHONY: clean
 clean: ## Delete what was built, and caches; the environments stay

@@ -9,7 +9,7 @@ import pytest
 
 import kernel_driver
 import paramserve as ps
-from places import IN_PROCESS, ON_A_SERVER
+from places import IN_PROCESS, ON_A_SERVER, PLACES
 
 pytestmark = pytest.mark.oracle
 
@@ -225,9 +225,9 @@ def test_a_learning_rate_is_tensorflows(tf, schedule):
     np.testing.assert_allclose(ours, theirs, rtol=1e-5)
 
 
-def averaged(ns, options):
+def averaged(ns, options, devices, session):
     """Averages of a variable and of a tensor after each of some updates, and their names."""
-    with ns.Graph().as_default():
+    with ns.Graph().as_default(), devices:
         w = ns.Variable([1.0, 2.0], name="w")
         updates = ns.Variable(0.0, trainable=False, name="updates")
         x = ns.placeholder(ns.float32, [2], name="x")
@@ -242,20 +242,22 @@ def averaged(ns, options):
         names += [ema.average_name(w), ema.average_name(tensor)]
         names += sorted((name, v.op.name) for name, v in ema.variables_to_restore().items())
         values = []
-        with ns.Session() as session:
+        with session() as sess:
             # In one step, TensorFlow may read the variable before it is there.
-            session.run(ns.variables_initializer([w, updates]))
-            session.run(ns.global_variables_initializer())
+            sess.run(ns.variables_initializer([w, updates]))
+            sess.run(ns.global_variables_initializer())
             for i in range(5):
-                session.run(apply, {x: [i, 1.0]})
-                values.append(session.run([ema.average(w), ema.average(tensor)]))
+                sess.run(apply, {x: [i, 1.0]})
+                values.append(sess.run([ema.average(w), ema.average(tensor)]))
         return values, names
 
 
+@pytest.mark.parametrize("place", PLACES, indirect=True)
 @pytest.mark.parametrize(
     "options", [{}, {"zero_debias": True}, {"name": "Mean"}, {"counts": True}], ids=str
 )
-def test_a_moving_average_is_tensorflows(tf, options):
-    (ours, our_names), (theirs, their_names) = (averaged(ns, dict(options)) for ns in (ps, tf))
+def test_a_moving_average_is_tensorflows(tf, options, place):
+    ours, our_names = averaged(ps, dict(options), place.devices(), place.session)
+    theirs, their_names = averaged(tf, dict(options), nullcontext(), tf.Session)
     assert our_names == their_names
     np.testing.assert_allclose(ours, theirs, rtol=1e-6)
