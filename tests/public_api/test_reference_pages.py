@@ -15,6 +15,11 @@ CELL = re.compile(r"(?<=\| )`ps\.([\w.]+)`(?= \|)")
 LINK = re.compile(r"\[`ps\.([\w.]+)`\]\[paramserve\.([\w.]+)\]")
 
 
+WITH_INHERITED = re.compile(
+    r"^::: paramserve\.([\w.]+)\n    options:\n      inherited_members: true$", re.MULTILINE
+)
+
+
 def directives() -> list[str]:
     return [name for page in PAGES for name in DIRECTIVE.findall(page.read_text())]
 
@@ -55,3 +60,22 @@ def test_a_link_of_another_name_leads_to_the_same_thing():
         if isinstance(found, int):  # a status code
             found = ps.errors.exception_type_from_error_code(found)
         assert found is names[target], f"{name} is not {target}"
+
+
+def hidden_members(cls: type, shown: set[type]) -> set[str]:
+    """Public members that a class has from bases which are not in the reference."""
+    bases = [base for base in cls.__mro__[1:] if base.__module__.startswith("paramserve")]
+    return {
+        member
+        for base in bases
+        if base not in shown
+        for member in vars(base)
+        if not member.startswith("_") and member not in vars(cls)
+    }
+
+
+def test_what_a_class_has_from_a_private_base_is_shown_with_the_class():
+    names = {name: value for name, value in public_names().items() if isinstance(value, type)}
+    whole = {name for page in PAGES for name in WITH_INHERITED.findall(page.read_text())}
+    hidden = {name: hidden_members(cls, set(names.values())) for name, cls in names.items()}
+    assert {name for name, members in hidden.items() if members} == whole
