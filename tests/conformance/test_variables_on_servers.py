@@ -290,3 +290,27 @@ def test_ops_are_spread_over_both_servers(two_servers):
             ps.add(ps.constant(1.0), ps.constant(2.0))
         devices = [op.device for op in graph.get_operations()]
     assert devices == ["/job:ps/task:0", "/job:ps/task:1", "/job:ps/task:0"]
+
+
+def draws(p):
+    """Values of one seed for the graph, and of seeds for ops, over several steps."""
+    p.lib.set_random_seed(7)
+    v = p.lib.Variable(p.lib.random_normal([3]), name="v")
+    drawn = [
+        v.initialized_value(),
+        p.lib.truncated_normal([2], seed=1),
+        p.lib.random_uniform([2], maxval=9, dtype=p.lib.int32, seed=2),
+        p.lib.random_shuffle(p.lib.range(5)),
+        p.lib.multinomial([[0.0, 1.0, 2.0]], 4),
+    ]
+    p.run(v.initializer)
+    return [p.run(drawn) for _ in range(3)]
+
+
+@pytest.mark.parametrize("place", PLACES[1:], indirect=True)
+def test_the_same_seeds_draw_the_same_values_on_servers(place):
+    here = outcome(ps, draws)
+    assert_alike(outcome(ps, draws, place.session, place.devices(spread=False)), here)
+    place.reset()
+    assert_alike(outcome(ps, draws, place.session, place.devices()), here)
+    assert not np.array_equal(here[0][1], here[1][1])
