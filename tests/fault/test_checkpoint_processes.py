@@ -1,6 +1,7 @@
 """Checkpoints of real processes that are killed with signal 9."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from paramserve._saver.state import latest_checkpoint
 from paramserve._session.session import Session
 from paramserve_core import dtypes
 from paramserve_core.cluster import ClusterSpec
-from paramserve_core.errors import DataLossError, OpError
+from paramserve_core.errors import DataLossError, NotFoundError, OpError
 from paramserve_core.master.connect import CONNECT_VARIABLE, RECONNECT_VARIABLE
 from processes import parameter_servers
 
@@ -112,7 +113,9 @@ def test_process_killed_at_any_operation_leaves_one_whole_checkpoint(tmp_path):
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_twenty_five_rounds_of_kills_while_saving_lose_nothing_that_was_acknowledged(tmp_path, seed):
+def test_twenty_five_rounds_of_kills_while_saving_lose_nothing_that_was_acknowledged(
+    tmp_path, seed
+):
     """Servers, the client, or all; see `killed_rounds`."""
     folder = Path(__file__).parents[1]
     process = subprocess.run(
@@ -187,6 +190,34 @@ def test_servers_fetch_from_each_other_what_they_lack(servers):
         first, second = session.run(refs)
         assert (first == np.arange(50_000)).all()
         assert (second == -np.arange(50_000)).all()
+
+
+def test_file_that_only_a_server_that_is_gone_has_is_named_with_that_server(servers):
+    _, value, assigns, saver = two_variables(1000)
+    with session_on(servers) as session:
+        session.run(assigns, {value: np.arange(1000)})
+        path = saver.save(session, "model")
+    servers[1].kill()
+    with Graph().as_default():
+        with device("/job:ps/task:0"):
+            left = [
+                apply_op("VariableV2", f"v{i}", shape=[1000], dtype=dtypes.float32)
+                for i in range(2)
+            ]
+        alone = Saver(left)
+        with session_on(servers, order=(0,)) as session:
+            session.run(apply_op("Assign", ref=left[0], value=np.zeros(1000, np.float32)).op)
+            shard = next(f for f in files_on(servers[1]) if f.endswith(".safetensors"))
+            with pytest.raises(
+                NotFoundError, match=rf"{shard}, .* /job:ps/replica:0/task:1 wrote it"
+            ):
+                alone.restore(session, path)
+            assert set(session.run(left[0])) == {0.0}
+            # Whoever has that disk still can bring the file.
+            shutil.copy(servers[1].folder / shard, servers[0].folder)
+            alone.restore(session, path)
+            for array in session.run(left):
+                assert (array == np.arange(1000)).all()
 
 
 def test_damage_on_one_server_changes_nothing_on_any(servers):

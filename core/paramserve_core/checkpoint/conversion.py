@@ -36,7 +36,7 @@ from paramserve_core.shapes import TensorShape
 from paramserve_protos.v1 import checkpoint_service_pb2 as messages
 
 _MAX_GRAPH_BYTES: Final = (1 << 31) - 1
-_TASK: Final = "here"
+_TASK: Final = ""
 
 
 class _Here:

@@ -250,6 +250,7 @@ class _Save(_Conversation):
             graph_hash=request.graph_hash.hex(),
             meta_graph=request.meta_graph_path.rpartition("/")[2],
             writer=_WRITER,
+            tasks=list(written),
         )
         is_bundle = self.layout is Layout.TENSORFLOW_V2
         prepare = messages.PrepareCommitRequest(
@@ -370,8 +371,10 @@ class _Restore(_Conversation):
                     raise NotFoundError(
                         None,
                         None,
-                        f"{wanted.file}, a file of the checkpoint {self.path!r}, is on no task's "
-                        "disk; start the task that has it, or restore another checkpoint",
+                        f"{wanted.file}, a file of the checkpoint {self.path!r}, is on no disk of "
+                        f"this session's tasks{found.index.origin(wanted.file)}; use a session "
+                        "with the task that has it, bring the file to one of these, or restore "
+                        "another checkpoint",
                     )
                 read = messages.ReadBytesRequest(path=self.path, range=wanted)
                 _, tensors = self.tasks[holders[0]].call(read)

@@ -13,7 +13,7 @@ import enum
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from paramserve_core import dtypes
@@ -109,7 +109,11 @@ class StoredFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True, weakref_slot=True)
 class Index:
-    """A checkpoint's contents."""
+    """A checkpoint's contents.
+
+    `writers` has the names of the tasks that wrote files, where they are known: on their disks the
+    files were.
+    """
 
     layout: Layout
     tensors: Mapping[str, StoredTensor]
@@ -120,6 +124,11 @@ class Index:
     graph_hash: str = ""
     meta_graph: str = ""
     writer: str = ""
+    writers: Mapping[str, str] = field(default_factory=dict)
+
+    def origin(self, file: str) -> str:
+        """Who wrote a file, as a clause of an error; empty where that is unknown."""
+        return f"; {self.writers[file]} wrote it, to its own disk" if file in self.writers else ""
 
     @property
     def total_bytes(self) -> int:
@@ -163,6 +172,8 @@ def encode_index(index: Index) -> bytes:
         metadata["graph_hash"] = index.graph_hash
     if index.meta_graph:
         metadata["meta_graph"] = index.meta_graph
+    if index.writers:
+        metadata["tasks"] = dict(index.writers)
     weight_map: dict[str, str] = {}
     tensors: dict[str, object] = {}
     for key, tensor in index.tensors.items():
@@ -227,7 +238,12 @@ def decode_index(content: bytes) -> Index:
         graph_hash=metadata.text("graph_hash") if "graph_hash" in metadata else "",
         meta_graph=head.meta_graph,
         writer=metadata.text("writer"),
+        writers=_writers(metadata.fields("tasks")) if "tasks" in metadata else {},
     )
+
+
+def _writers(members: Fields) -> dict[str, str]:
+    return {file: members.text(file) for file in members}
 
 
 def decode_head(content: bytes) -> IndexHead:

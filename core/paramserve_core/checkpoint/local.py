@@ -55,7 +55,7 @@ def read_values(
     files: dict[str, DiskFile] = {}
     try:
         for name in dict.fromkeys(piece.file for piece in pieces):
-            files[name] = _open(disk, place, name, index.files[name])
+            files[name] = _open(disk, place, name, index)
         read_pieces(runtime, files, pieces)
     finally:
         for file in files.values():
@@ -97,18 +97,19 @@ def check_file(file: DiskFile, stored: StoredFile) -> None:
         )
 
 
-def _open(disk: Disk, place: CheckpointPlace, name: str, stored: StoredFile) -> DiskFile:
+def _open(disk: Disk, place: CheckpointPlace, name: str, index: Index) -> DiskFile:
     try:
         file = disk.open(place.directory / name)
     except FileNotFoundError:
         raise NotFoundError(
             None,
             None,
-            f"{place.directory / name}: a file of the checkpoint is not on this disk; restore it "
-            "in a session with the tasks that saved it, or bring the file here",
+            f"{place.directory / name}: a file of the checkpoint is not on this disk"
+            f"{index.origin(name)}; restore it in a session with the tasks that saved it, or bring "
+            "the file here",
         ) from None
     try:
-        check_file(file, stored)
+        check_file(file, index.files[name])
     except BaseException:
         file.close()
         raise

@@ -33,11 +33,13 @@ def merge_shards(
     graph_hash: str = "",
     meta_graph: str = "",
     writer: str = "",
+    tasks: Sequence[str] = (),
     is_complete: bool = True,
 ) -> Index:
     """The index of a checkpoint of which each task describes its file.
 
-    With `is_complete` false the parts of a tensor may be some of it only.
+    `tasks` names them, if anybody needs to know. With `is_complete` false the parts of a tensor may
+    be some of it only.
 
     Raises:
         InvalidArgumentError: two tasks have the same tensor or overlapping parts of it, disagree
@@ -77,6 +79,7 @@ def merge_shards(
         graph_hash=graph_hash,
         meta_graph=meta_graph,
         writer=writer,
+        writers={s.file: task for s, task in zip(shards, tasks, strict=False) if task},
     )
 
 

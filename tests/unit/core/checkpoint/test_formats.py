@@ -255,6 +255,7 @@ def test_any_bytes_are_strings_or_refused(content, count):
 # ----- boxes
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_boxes_cover_a_tensor_exactly_if_every_element_is_in_one(data):
     shape = tuple(data.draw(st.lists(st.integers(1, 4), min_size=1, max_size=3)))

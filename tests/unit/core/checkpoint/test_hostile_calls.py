@@ -120,7 +120,7 @@ def test_any_request_is_answered_or_refused(busy_task, data):
 @given(content=st.binary(max_size=200), layout=st.sampled_from(list(Layout)))
 def test_any_index_is_refused(busy_task, content, layout):
     request = messages.StageRestoreRequest(
-        restore_id=SAVE, path="m", entries=ENTRIES, index=content, format=layout.value
+        restore_id="f" * 16, path="m", entries=ENTRIES, index=content, format=layout.value
     )
     with pytest.raises(OpError):
         busy_task.call(request)
