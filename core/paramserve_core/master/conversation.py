@@ -169,6 +169,7 @@ class Conversation:
         self._next_number = 1
         self._link: _Link | None = None
         self._is_connecting = False
+        self._is_closing = False
         self._fatal: OpError | None = None
         self._acknowledged: list[int] = []
         self._transport = ""
@@ -255,6 +256,7 @@ class Conversation:
         """Ends the session at the task, if it can be reached, and fails what is outstanding."""
         with self._lock:
             is_open = self._link is not None and self._fatal is None
+            self._is_closing = True
         if is_open:
             try:
                 self.call(service_pb2.CloseSession(), timeout_s=self._patience.close_s)
@@ -285,13 +287,15 @@ class Conversation:
     def connection_lost(self, link: _Link) -> None:
         """A connection broke: make another, also when nothing is outstanding.
 
-        An idle session that did not return would be given up by the task.
+        An idle session that did not return would be given up by the task. One that was closed must
+        not return: it is gone there, and the task ended the connection because it is.
         """
         with self._lock:
             if self._link is not link:
                 return
             self._link = None
-            must_connect = self._fatal is None and not self._is_connecting
+            is_over = self._fatal is not None or (self._is_closing and not self._pending)
+            must_connect = not is_over and not self._is_connecting
             self._is_connecting |= must_connect
         if must_connect:
             _log.info("connection lost, reconnecting", extra={"task": self.name})
