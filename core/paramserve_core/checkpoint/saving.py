@@ -199,6 +199,13 @@ class Saves:
         return save.written
 
     def _write(self, save: _Save, request: messages.WriteShardRequest) -> None:
+        try:
+            self._write_layout(save, request)
+        except BaseException:
+            save.is_given_up = True  # What was written before the error was let go.
+            raise
+
+    def _write_layout(self, save: _Save, request: messages.WriteShardRequest) -> None:
         save.shard, save.shard_count = request.shard, request.shard_count
         save.layout = layout_of(request.format)
         if save.layout is Layout.SAFETENSORS:

@@ -3,7 +3,8 @@
 The places of all tensors are known before anything is written, so the header goes first, the
 space is reserved at once, and chunks are checksummed and written by several threads at their
 offsets. Nothing is copied except strings, which are packed first, and small tensors, of which
-many are joined and written at once.
+many are joined and written at once. A value is let go when its own bytes are written, not with the
+last of the file: a training that goes on need not copy what was saved already.
 
 The file is complete and durable, under its temporary name, when the writer returns. It stays open,
 and so locked, until its save ends.
@@ -13,6 +14,7 @@ Thread rule: pure functions, but for the disk.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -23,7 +25,7 @@ from numpy.typing import NDArray
 
 from paramserve_core import dtypes
 from paramserve_core.checkpoint.checksum import crc32
-from paramserve_core.checkpoint.crew import WIDTH, for_each
+from paramserve_core.checkpoint.crew import for_each
 from paramserve_core.checkpoint.disk import Disk, DiskFile
 from paramserve_core.checkpoint.index import CHUNK_BYTES, stored_name
 from paramserve_core.checkpoint.json_fields import MalformedError
@@ -36,6 +38,11 @@ from paramserve_core.runtime import Runtime
 from paramserve_core.shapes import TensorShape
 from paramserve_protos.v1 import checkpoint_service_pb2 as messages
 from paramserve_protos.v1.tensor_shape_pb2 import TensorShapeProto
+
+_THREADS: Final = 2
+"""One writes while the other waits for the disk: more would wait for each other, for the file."""
+
+_NOTHING: Final = memoryview(b"")
 
 _JOINED_BYTES: Final = 1 << 20
 """Tensors that are smaller are written together, so many at a time as have that size."""
@@ -78,23 +85,41 @@ def write_safetensors(
     runtime: Runtime,
     path: PurePath,
     name: str,
-    tensors: Sequence[TakenTensor],
+    tensors: list[TakenTensor],
     check: Callable[[], None],
 ) -> WrittenFile:
-    """Writes a file of the own format.
+    """Writes a file of the own format, and lets each value go once its bytes are written.
 
     Args:
         disk: the file system.
         runtime: where threads come from.
         path: the temporary file, which does not exist.
         name: the name that the file will get.
-        tensors: what to write.
+        tensors: what to write; emptied when the file is there, and so its space.
         check: called now and then; may raise to give up.
 
     Raises:
         InvalidArgumentError: two tensors would have the same name in the file.
         OSError: the disk refused; no file is left.
     """
+    header, data, contents = _plan(name, tensors)
+    file = disk.create(path, contents.bytes)
+    try:
+        tensors.clear()
+        file.write_at(header, 0)
+        _write_chunks(runtime, file, data, contents, check)
+        file.sync()
+    except BaseException:
+        file.close()
+        disk.remove(path)
+        raise
+    return WrittenFile(file, contents)
+
+
+def _plan(
+    name: str, tensors: Sequence[TakenTensor]
+) -> tuple[bytes, list[memoryview], messages.WriteShardResponse]:
+    """The file's header, the bytes of each tensor, and where they go; without checksums."""
     # Like the format's own writer: aligned without padding, because wide elements come first.
     ordered = sorted(tensors, key=lambda t: (-t.dtype.size, t.key, t.box.begin))
     contents = messages.WriteShardResponse(file=name, chunk_bytes=CHUNK_BYTES)
@@ -119,16 +144,7 @@ def write_safetensors(
     for tensor, content in zip(ordered, data, strict=True):
         contents.tensors.append(shard_tensor(tensor, position, len(content)))
         position += len(content)
-    file = disk.create(path, contents.bytes)
-    try:
-        file.write_at(header, 0)
-        _write_chunks(runtime, file, data, contents, check)
-        file.sync()
-    except BaseException:
-        file.close()
-        disk.remove(path)
-        raise
-    return WrittenFile(file, contents)
+    return header, data, contents
 
 
 def stored_bytes(tensor: TakenTensor) -> memoryview:
@@ -168,22 +184,30 @@ def _shape_message(shape: tuple[int, ...]) -> TensorShapeProto:
 def _write_chunks(
     runtime: Runtime,
     file: DiskFile,
-    data: Sequence[memoryview],
+    data: list[memoryview],
     contents: messages.WriteShardResponse,
     check: Callable[[], None],
 ) -> None:
+    """Writes the bytes of all tensors, and puts their checksums into `contents`."""
     checksums: list[list[int]] = [[] for _ in data]
     offsets = [message.offset for message in contents.tensors]
+    unwritten = [0] * len(data)
+    lock = threading.Lock()
 
     def write_joined(first: int, last: int) -> None:
         for number in range(first, last):
             checksums[number] = _checksums(data[number])
         file.write_at(b"".join(data[first:last]), offsets[first])
+        data[first:last] = [_NOTHING] * (last - first)
 
     def write_chunk(number: int, begin: int) -> None:
         content = data[number][begin : begin + CHUNK_BYTES]
         checksums[number][begin // CHUNK_BYTES] = crc32(content)
         file.write_at(content, offsets[number] + begin)
+        with lock:
+            unwritten[number] -= 1
+            if not unwritten[number]:
+                data[number] = _NOTHING
 
     work: list[Callable[[], None]] = []
     unsent = 0
@@ -192,7 +216,8 @@ def _write_chunks(
             work.append(partial(write_joined, together.start, together.stop))
             continue
         number, nbytes = together.start, len(data[together.start])
-        checksums[number] = [0] * -(-nbytes // CHUNK_BYTES)
+        unwritten[number] = -(-nbytes // CHUNK_BYTES)
+        checksums[number] = [0] * unwritten[number]
         for begin in range(0, nbytes, CHUNK_BYTES):
             work.append(partial(write_chunk, number, begin))
             unsent += min(nbytes - begin, CHUNK_BYTES)
@@ -204,8 +229,7 @@ def _write_chunks(
         check()
         piece()
 
-    # One thread more than write: somebody mostly waits for the disk.
-    for_each(runtime, work, carry_out, width=WIDTH + 1)
+    for_each(runtime, work, carry_out, width=_THREADS)
     for message, found in zip(contents.tensors, checksums, strict=True):
         message.checksums.extend(found)
 

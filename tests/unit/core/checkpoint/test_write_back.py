@@ -13,8 +13,10 @@ from checkpoint_tasks import Task, Tasks, entry
 from memory_disk import MemoryDisk
 from paramserve_core import dtypes
 from paramserve_core.checkpoint import shard
-from paramserve_core.errors import DataLossError
+from paramserve_core.errors import CancelledError, DataLossError
+from paramserve_core.executor.store import Ref, Update, Variable
 from paramserve_core.runtime import ThreadRuntime
+from paramserve_protos.v1 import checkpoint_service_pb2 as messages
 
 CHUNK = 1 << 12
 DIRECTORY = Path("/checkpoints")
@@ -73,4 +75,62 @@ def test_a_disk_that_fails_to_take_what_was_written_fails_the_save():
     disk.before = fail
     with pytest.raises(DataLossError, match="the disk reports an error"):
         tasks.save("/checkpoints/m", entry("w", shape=[10 * CHUNK], dtype=dtypes.uint8))
+    assert disk.names(DIRECTORY) == []
+
+
+@pytest.mark.usefixtures("small_chunks")
+def test_a_value_is_let_go_when_its_bytes_are_written_not_at_the_end():
+    disk = MemoryDisk()
+    tasks = tasks_on(disk)
+    task = tasks.tasks[next(iter(tasks.tasks))]
+    names = [f"v{i}" for i in range(4)]
+    size = shard._JOINED_BYTES + 1  # so that each is written by itself
+    task.set(**{name: np.zeros(size, np.uint8) for name in names})
+    variables = [task.store.find(name) for name in names]
+    copied: list[list[bool]] = []
+
+    def note(operation: str, path: Path) -> None:
+        if operation == "write_back" and not copied:
+            copied.append([is_copied_by_update(variable) for variable in variables])
+
+    disk.before = note
+    patched = 2 * size  # the first two are written then
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shard, "_WRITE_BACK_BYTES", patched)
+        patch.setattr(shard, "CHUNK_BYTES", size)
+        tasks.save(
+            "/checkpoints/m", *(entry(name, shape=[size], dtype=dtypes.uint8) for name in names)
+        )
+    assert copied == [[False, False, True, True]]
+
+
+def is_copied_by_update(variable: Variable) -> bool:
+    """Whether an update has to leave the present buffer to somebody who reads it."""
+    before = variable.read().__array_interface__["data"]
+    with Update(Ref(variable)) as (buffer,):
+        after = buffer.__array_interface__["data"]
+        buffer += 1
+    return before != (after[0], before[1])
+
+
+@pytest.mark.usefixtures("small_chunks")
+def test_a_shard_that_failed_halfway_is_not_written_again_without_what_was_let_go():
+    disk = MemoryDisk()
+    task = next(iter(tasks_on(disk).tasks.values()))
+    wanted = [entry("w", shape=[10 * CHUNK], dtype=dtypes.uint8)]
+    save_id = "0123456789abcdef"
+    task.call(messages.TakeSnapshotRequest(save_id=save_id, entries=wanted, path="/checkpoints/m"))
+    broken = True
+
+    def fail(operation: str, path: Path) -> None:
+        if broken and operation == "write_back":
+            raise OSError(errno.EIO, "broken", str(path))
+
+    disk.before = fail
+    request = messages.WriteShardRequest(save_id=save_id, shard=0, shard_count=1)
+    with pytest.raises(DataLossError):
+        task.call(request)
+    broken = False
+    with pytest.raises(CancelledError, match="was given up"):
+        task.call(request)
     assert disk.names(DIRECTORY) == []
