@@ -79,6 +79,20 @@ def test_each_worker_learns_the_cluster_and_its_place_in_it(tmp_path):
         assert json.loads(line.partition("] ")[2]) == [{"type": "worker", "index": index}, 2]
 
 
+@pytest.mark.parametrize("said", [None, "7"])
+def test_workers_share_the_cores_unless_told_otherwise(tmp_path, monkeypatch, said):
+    if said is None:
+        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    else:
+        monkeypatch.setenv("OMP_NUM_THREADS", said)
+    program = "import os; print(os.environ['OMP_NUM_THREADS'])"
+    with launched(tmp_path, program, "--workers", "2") as run:
+        code, lines, err = run.end()
+    assert (code, err) == (0, "")
+    wanted = said or str(max(len(os.sched_getaffinity(0)) // 2, 1))
+    assert lines == [f"[worker {i}] {wanted}" for i in range(2)]
+
+
 def test_workers_share_the_variables_of_the_servers(tmp_path):
     program = """
         import sys

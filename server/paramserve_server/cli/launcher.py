@@ -34,6 +34,8 @@ _ASK_S: Final = 5.0
 _PRINT_S: Final = 1.0
 """How long what it started may go on printing."""
 _SCHEME: Final = "grpc://"
+_THREADS_VARIABLE: Final = "OMP_NUM_THREADS"
+"""How many threads OpenBLAS, MKL and PyTorch start."""
 
 
 class LaunchError(Exception):
@@ -214,6 +216,10 @@ class Launcher:
             "task": {"type": "worker", "index": index},
         }
         environment = _environment(json.dumps(config))
+        # A matrix library's threads wait for each other: where every worker has one for each core,
+        # a product of a microsecond takes until the scheduler's next turn.
+        cores = len(os.sched_getaffinity(0))
+        environment.setdefault(_THREADS_VARIABLE, str(max(cores // self._workers_wanted, 1)))
         self._workers.append(_Child(f"worker {index}", self._command, environment, self._events))
 
     def _wait(self) -> int:
