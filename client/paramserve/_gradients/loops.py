@@ -47,7 +47,6 @@ from paramserve._ops.joining import concat
 from paramserve._ops.math import add, greater_equal, subtract
 from paramserve._ops.while_loop import Loop, enter, leave, next_iteration
 from paramserve_core import dtypes
-from paramserve_core.dtypes import DType
 from paramserve_core.shapes import TensorShape
 
 Gradient = Tensor | IndexedSlices
@@ -118,6 +117,7 @@ class BackwardLoop(Loop):
 
     Args:
         forward: the loop.
+        condition: its `LoopCond`.
         side: adds to the loop.
         graph: the graph of both.
         outer: the branch or loop around the backward loop.
@@ -127,40 +127,45 @@ class BackwardLoop(Loop):
     def __init__(
         self,
         forward: ForwardLoop,
+        condition: Operation,
         side: ForwardSide,
         graph: Graph,
         outer: ControlFlow | None,
         scope: str,
     ) -> None:
         super().__init__(f"{scope}while_context", outer, forward.parallel_iterations)
-        self._forward = forward
         self.side = side
+        self._forward = forward
         self._graph = graph
+        self._around = outer if isinstance(outer, BackwardLoop) else None
         self._popped: dict[Tensor, Tensor] = {}
         self._pushes: list[Operation] = []
         self._undone: list[Operation] = []
-        region = None if forward.condition is None else forward.condition.control_flow
-        self._swaps = region.swap_memory if isinstance(region, Loop) else False
-        # The iterations of the loop are counted as it runs.
-        anchor = next(iter(forward.variables)).start
-        self._around = outer if isinstance(outer, BackwardLoop) else None
-        with side.building(graph):
-            anchor = identity(anchor)
+        region = condition.control_flow
+        self._swaps = isinstance(region, Loop) and region.swap_memory
+        self._count_iterations(condition)
+
+    def _count_iterations(self, condition: Operation) -> None:
+        """Makes the loop count as it runs."""
+        side, graph, frame_name = self.side, self._graph, self._forward.frame.name
         turn = [] if self._around is None else [self._around._forward_index]
-        with side.building(graph, anchor.op, *turn):
+        # Where the loop does not run, because it is in a branch, nothing is counted.
+        with side.building(graph):
+            runs = identity(self._forward.variables[0].start)
+        with side.building(graph, runs.op, *turn):
             none = constant(0, name="f_count")
             one = constant(1, name="f_one")
         with side.building(graph):
-            begin = enter(none, forward.frame.name, self.parallel_iterations)
-            step = enter(one, forward.frame.name, self.parallel_iterations, is_constant=True)
+            begin = enter(none, frame_name, self.parallel_iterations)
+            step = enter(one, frame_name, self.parallel_iterations, is_constant=True)
             self._forward_merge = merge([begin, begin])[0]
-            assert forward.condition is not None
-            ended, goes_on = switch(self._forward_merge, forward.condition.outputs[0])
+            ended, goes_on = switch(self._forward_merge, condition.outputs[0])
             self._forward_count = add(goes_on, step)
-            self.iterations = leave(ended)
+            self._iterations = leave(ended)
 
     @property
     def _forward_index(self) -> Operation:
+        """Runs once in every iteration of the loop."""
         return self._forward_count.op
 
     def begin(self, firsts: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
@@ -173,7 +178,7 @@ class BackwardLoop(Loop):
             Each gradient after the iteration that is being undone, and as it leaves the backward
             loop.
         """
-        entered = [self.start(tensor) for tensor in (self.iterations, *firsts)]
+        entered = [self.start(tensor) for tensor in (self._iterations, *firsts)]
         with self.building():
             self._merges = [merge([tensor, tensor])[0] for tensor in entered]
             self.turn_to(self._merges[0])
@@ -358,11 +363,14 @@ def differentiate(
 
     Raises:
         TypeError: the loop is the gradient of another one.
+        ValueError: the loop has no condition.
     """
     exits = {v: None if v.exit is None else walk.gradient(v.exit) for v in loop.variables}
-    region = None if loop.condition is None else loop.condition.control_flow
     if all(found is None for found in exits.values()):
         return
+    if loop.condition is None:
+        raise ValueError(f"the loop {loop.name!r} has no LoopCond, so it is no loop")
+    region = loop.condition.control_flow
     if isinstance(region, Loop) and not region.back_prop:
         return
     if any(op.type == "StackPopV2" for op in loop.ops):
@@ -375,7 +383,7 @@ def differentiate(
     outer = graph.current_control_flow
     with graph.all_at_once(), name_scope(f"{loop.name.rpartition('/')[2]}_grad") as scope:
         side = outer.side if isinstance(outer, BackwardLoop) else ForwardSide(structure, outer)
-        backward = BackwardLoop(loop, side, graph, outer, scope)
+        backward = BackwardLoop(loop, loop.condition, side, graph, outer, scope)
         firsts = [_leaving(variable, exits[variable]) for variable in variables]
         afters, ends = backward.begin(firsts)
         xs = [*(v.merge for v in variables), *(op.outputs[0] for op in constants)]
