@@ -102,8 +102,8 @@ def run_all(chosen: list[Workload], names: list[str], *, is_quick: bool) -> repo
                     measure(
                         able,
                         workload,
-                        rounds=1 if is_quick else 7 if is_row else 3,
-                        round_s=0.0 if is_quick else 0.3 if is_row else 0.15,
+                        rounds=1 if is_quick else 5 if is_row else 3,
+                        round_s=0.0 if is_quick else 0.25 if is_row else 0.1,
                         say=say,
                     )
                 )

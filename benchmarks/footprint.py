@@ -14,7 +14,7 @@ from typing import Final
 
 from benchmarks.clusters import Cluster
 
-_IMPORTS: Final = ("numpy", "paramserve", "ray", "torch", "tensorflow")
+_IMPORTS: Final[tuple[str, ...]] = ("numpy", "paramserve", "ray", "torch", "tensorflow")
 
 
 def import_times(packages: list[str], rounds: int, say: Callable[[str], None]) -> dict[str, float]:
@@ -35,7 +35,7 @@ def import_times(packages: list[str], rounds: int, say: Callable[[str], None]) -
             subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
             taken.append(time.perf_counter() - began)
     empty = statistics.median(times[""])
-    found = {name: statistics.median(times[name]) - empty for name in chosen}
+    found: dict[str, float] = {name: statistics.median(times[name]) - empty for name in chosen}
     for name, seconds in found.items():
         say(f"import {name}: {seconds:.2f} s")
     return found
