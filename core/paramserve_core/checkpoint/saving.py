@@ -53,7 +53,6 @@ from paramserve_core.errors import (
     FailedPreconditionError,
     InvalidArgumentError,
     NotFoundError,
-    OpError,
     ResourceExhaustedError,
     UnimplementedError,
 )
@@ -192,10 +191,11 @@ class Saves:
             raise InvalidArgumentError(
                 None, None, f"there is no shard {request.shard} of {request.shard_count}"
             )
+        contents = _contents(save.tensors)  # Which are gone when there is an error to tell.
         try:
             self._exclusively(save, lambda: self._write(save, request))
         except OSError as error:
-            raise _not_written(error, save.tensors) from error
+            raise op_error(error, f"; it was to hold {contents}") from error
         return save.written
 
     def _write(self, save: _Save, request: messages.WriteShardRequest) -> None:
@@ -401,15 +401,13 @@ class Saves:
                 self._delete_files(save)
 
 
-def _not_written(error: OSError, tensors: Sequence[TakenTensor]) -> OpError:
-    """The error of a shard that the disk did not take: also what it was to hold."""
-    if not tensors:
-        return op_error(error)
-    largest = max(tensors, key=lambda t: t.array.nbytes)
-    return op_error(
-        error,
-        f"; it was to hold {len(tensors)} tensors, the largest {largest.key!r:.200} of "
-        f"{largest.array.nbytes} bytes",
+def _contents(tensors: Sequence[TakenTensor]) -> str:
+    """What a shard holds, in a few words."""
+    largest = max(tensors, key=lambda t: t.array.nbytes, default=None)
+    if largest is None:
+        return "no tensors"
+    return (
+        f"{len(tensors)} tensors, the largest {largest.key!r:.200} of {largest.array.nbytes} bytes"
     )
 
 
