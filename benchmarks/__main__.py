@@ -31,6 +31,9 @@ from benchmarks.workloads import Workload, curves, rows
 DOCS = ROOT / "docs"
 GIB = 1 << 30
 
+IMPORTS = "imports"
+"""The name, on the command line, of what is measured beside the workloads."""
+
 
 def workloads(*, is_quick: bool) -> list[Workload]:
     """Everything that is measured, smallest groups first: memory that was freed is used again."""
@@ -128,24 +131,26 @@ def main() -> int:
     parser.add_argument("--output", type=Path, help="the folder for performance.{md,json,svg}")
     parser.add_argument("--list", action="store_true", help="print the workloads and end")
     options = parser.parse_args()
-    chosen = [
-        workload
-        for workload in workloads(is_quick=options.quick)
-        if any(fnmatchcase(workload.name, pattern) for pattern in options.only or ["*"])
-    ]
+
+    def is_chosen(name: str) -> bool:
+        return any(fnmatchcase(name, pattern) for pattern in options.only or ["*"])
+
+    chosen = [w for w in workloads(is_quick=options.quick) if is_chosen(w.name)]
     names = options.peers.split(",")
     unknown = [name for name in names if name not in installed]
-    if unknown or not chosen:
+    if unknown or not (chosen or is_chosen(IMPORTS)):
         known = f"installed are {', '.join(installed)}"
         parser.error(f"no peer {unknown[0]!r}; {known}" if unknown else "no such workload")
     if options.list:
         print("\n".join(f"{workload.name:20}{workload.title}" for workload in chosen))
+        if is_chosen(IMPORTS):
+            print(f"{IMPORTS:20}time to import each package")
         return 0
     is_whole = not options.quick and not options.only and names == installed
     processes.adopt_orphans()
     try:
         run = run_all(chosen, names, is_quick=options.quick)
-        if not options.only:
+        if is_chosen(IMPORTS):
             packages = [PEERS[name].package for name in names]
             run.imports_s = import_times(packages, 1 if options.quick else 3, say)
     except KeyboardInterrupt:
