@@ -25,7 +25,7 @@ _STEPS: Final = {"turns": "over all variables in turn", "same": "on one variable
 
 def tables(saved: Mapping[str, Figures], trained: Figures, models: Mapping[str, Model]) -> str:
     """What was measured, for people."""
-    parts = [_saves(saved, models), _many(saved), _training(trained)]
+    parts = [_saves(saved, models), _many(saved, models), _training(trained)]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -77,14 +77,18 @@ def _saves(saved: Mapping[str, Figures], models: Mapping[str, Model]) -> str:
     return _table(rows) if saved else ""
 
 
-def _many(saved: Mapping[str, Figures]) -> str:
-    """What it costs that the bytes are in 100,000 variables."""
+def _many(saved: Mapping[str, Figures], models: Mapping[str, Model]) -> str:
+    """What it costs that the bytes are in many variables."""
     if not {"many", "flat"} <= saved.keys():
         return ""
-    rows = [["many variables take as long as one, times", *_OURS], ["---"] * 3]
-    for what in ("durable", "restore"):
-        ratios = [_ratio(saved["many"][p][what], saved["flat"][p][what]) for p in _OURS]
-        rows.append(["save" if what == "durable" else what, *ratios])
+    variables = models["many"].variables
+    head = f"{variables:,} variables beside one of as many bytes"
+    rows = [[head, *_OURS], ["---"] * 3]
+    for what, title in (("durable", "save"), ("restore", "restore")):
+        pairs = [(saved["many"][peer][what], saved["flat"][peer][what]) for peer in _OURS]
+        rows.append([f"{title}: times as long", *(_ratio(many, one) for many, one in pairs)])
+        each = [1e6 * (statistics.median(m) - statistics.median(o)) / variables for m, o in pairs]
+        rows.append([f"{title}: more for each variable", *(f"{e:.0f} µs" for e in each)])
     return _table(rows)
 
 

@@ -38,6 +38,7 @@ from paramserve_core.errors import NotFoundError
 from paramserve_protos.v1.checkpoint_service_pb2 import (
     CHECKPOINT_FORMAT_SAFETENSORS,
     CHECKPOINT_FORMAT_TENSORFLOW_V2,
+    CheckpointEntry,
     CheckpointFormat,
     RestoreRequest,
     SaveRequest,
@@ -114,6 +115,7 @@ class Saver:
         self._reshape = reshape
         self._pad_step_number = pad_step_number
         self._saveables: list[Saveable] | None = None
+        self._entries_of: list[CheckpointEntry] | None = None
         self._lock = threading.Lock()
         self._pending: PendingSave | None = None
         self._hash_of: tuple[Graph, int, bytes] | None = None
@@ -225,7 +227,7 @@ class Saver:
             )
         request = SaveRequest(
             path=path,
-            entries=[s.entry(reshape=self._reshape) for s in self._managed(session.graph)],
+            entries=self._entries(session.graph),
             format=self._format,
             has_step=step is not None,
             step=step or 0,
@@ -274,10 +276,7 @@ class Saver:
         session = session_of(sess)
         if save_path is None:
             raise ValueError("Can't load save_path when it is None.")
-        request = RestoreRequest(
-            path=os.fspath(save_path),
-            entries=[s.entry(reshape=self._reshape) for s in self._managed(session.graph)],
-        )
+        request = RestoreRequest(path=os.fspath(save_path), entries=self._entries(session.graph))
         try:
             with shown(f"restoring {request.path}"):
                 master_of(session).restore(request)
@@ -378,6 +377,13 @@ class Saver:
                 "use Session(graph=...), or make the saver within graph.as_default()"
             )
         return self._saveables
+
+    def _entries(self, graph: Graph) -> list[CheckpointEntry]:
+        """What a master needs to know of the variables; they do not change."""
+        saveables = self._managed(graph)
+        if self._entries_of is None:
+            self._entries_of = [saveable.entry(reshape=self._reshape) for saveable in saveables]
+        return self._entries_of
 
     def _meta_graph(self, graph: Graph) -> MetaGraphDef:
         return export_meta_graph(saver_def=self.saver_def, graph=graph)
