@@ -190,10 +190,9 @@ def execute(instruction: Instruction, step: StepContext, values: list[Any]) -> N
 
 
 def _as_value(output: Any) -> Any:
-    kind = output.__class__
-    if kind is np.ndarray or kind is Ref or output is DEAD or kind is Stack:
+    if output.__class__ is np.ndarray or output.__class__ is Ref or output is DEAD:
         return output
-    return np.asarray(output)
+    return output if output.__class__ is Stack else np.asarray(output)
 
 
 def named(error: OpError, node: KernelNode | node_def_pb2.NodeDef) -> OpError:
