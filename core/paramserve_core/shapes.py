@@ -118,7 +118,7 @@ class TensorShape:
     def is_compatible_with(self, other: ShapeLike) -> bool:
         """Whether some full shape fits both."""
         shape = as_shape(other)
-        if self._dims is None or shape._dims is None:
+        if self._dims is None or shape._dims is None or self._dims == shape._dims:
             return True
         return len(self._dims) == len(shape._dims) and all(
             mine is None or theirs is None or mine == theirs
