@@ -5,7 +5,7 @@ known beforehand: which values are constants, which instruction uses a value las
 consumer of a value.
 
 A *block* is a row with its slots. A stage is one block; the loops in it, which are blocks in
-blocks, are in `executor.loops`.
+blocks, are in `executor.loop_compiler`.
 
 Thread rule: a compiler lives for the length of `Program.__init__`.
 """

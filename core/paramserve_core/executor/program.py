@@ -28,7 +28,8 @@ from numpy.typing import NDArray
 from paramserve_core.errors import InvalidArgumentError, OpError
 from paramserve_core.executor.compiler import Block, StageNodes
 from paramserve_core.executor.instruction import execute, run_branching, straight
-from paramserve_core.executor.loops import Loop, add_nodes
+from paramserve_core.executor.loop_compiler import add_nodes
+from paramserve_core.executor.loops import Loop
 from paramserve_core.executor.step import StepContext
 from paramserve_core.executor.store import Ref
 from paramserve_core.executor.tracing import StageRecorder
