@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.checkpoint.models import MODELS, QUICK, TRAINED, Model
-from benchmarks.checkpoint.page import Figures, tables, write
+from benchmarks.checkpoint.page import Figures, Run, tables, write
 from benchmarks.processes import end_with_parent
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -165,10 +165,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             if n in wanted
         }
         trained = train(models[TRAINED], rounds, place) if "training" in wanted else {}
-    text = tables(saved, trained, models)
-    print(text)
+    figures = Run(saved=saved, trained=trained)
+    print(tables(figures, models))
     if output is not None:
-        write(output, text, saved, trained, load)
+        write(output, figures, models, load)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import json
 import os
 import statistics
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -23,37 +24,56 @@ _OURS: Final = ("in process", "server")
 _STEPS: Final = {"turns": "over all variables in turn", "same": "on one variable"}
 
 
-def tables(saved: Mapping[str, Figures], trained: Figures, models: Mapping[str, Model]) -> str:
+@dataclass(slots=True)
+class Run:
+    """All figures of a run.
+
+    Attributes:
+        saved: of saves and restores, by model.
+        trained: of training.
+    """
+
+    saved: dict[str, Figures]
+    trained: Figures
+
+
+def tables(run: Run, models: Mapping[str, Model]) -> str:
     """What was measured, for people."""
-    parts = [_saves(saved, models), _many(saved, models), _training(trained)]
+    parts = [_saves(run.saved, models), _many(run.saved, models), _training(run.trained)]
     return "\n\n".join(part for part in parts if part)
 
 
-def write(
-    directory: Path, text: str, saved: Mapping[str, Figures], trained: Figures, load: float
-) -> None:
-    """Writes the documentation's page with these tables, and the figures, into a directory.
+def write(directory: Path, run: Run, models: Mapping[str, Model], load: float) -> None:
+    """Writes the documentation's page, and the figures, into a directory.
+
+    What this run did not measure stays as an earlier one left it there.
 
     Args:
         directory: where to; made if there is none.
-        text: the tables.
-        saved: the figures of saves and restores, by model.
-        trained: the figures of training.
+        run: what was measured.
+        models: of these models.
         load: the machine's load average before the run.
     """
+    directory.mkdir(parents=True, exist_ok=True)
+    page = directory / PAGE.name
+    earlier = page.with_suffix(".json")
+    if earlier.exists():
+        kept = json.loads(earlier.read_text())
+        saved = kept["saved"] | run.saved
+        run = Run(
+            {name: saved[name] for name in models if name in saved}, run.trained or kept["trained"]
+        )
     about = machine()
     versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
-    text += (
-        f"\n\nMedians of the rounds, with the fastest and the slowest. {about['cores']} cores, "
-        f"{about['system']}, Python {about['python']}, {versions}; load average before the run "
-        f"{load:.1f}, after it {os.getloadavg()[0]:.1f}."
+    text = (
+        f"{tables(run, models)}\n\nMedians of the rounds, with the fastest and the slowest. "
+        f"{about['cores']} cores, {about['system']}, Python {about['python']}, {versions}; load "
+        f"average before the run {load:.1f}, after it {os.getloadavg()[0]:.1f}."
     )
     before, _, rest = PAGE.read_text().partition(BEGIN)
     after = rest.partition(END)[2]
-    figures = {"machine": about, "saved": saved, "trained": trained}
-    directory.mkdir(parents=True, exist_ok=True)
-    page = directory / PAGE.name
     page.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}")
+    figures = {"machine": about, "saved": run.saved, "trained": run.trained}
     page.with_suffix(".json").write_text(json.dumps(figures, indent=1) + "\n")
 
 
