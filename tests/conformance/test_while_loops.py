@@ -231,3 +231,83 @@ def test_gradients_of_an_imported_loop_are_those_of_the_loop_it_was(tf, case, th
             if gradient is not None:
                 ps.identity(gradient, name=name)
     assert run(ps, imported) == close(expected)
+
+
+FORMS = [counted, powers, two_variables_that_feed_each_other, bounded, nested]
+
+
+def forward_ops(ns, case):
+    """The type of each op inside of the loops of a case, sorted."""
+    with ns.Graph().as_default() as graph:
+        x = ns.placeholder(ns.float32, [], name="x")
+        case(ns, x, ns.placeholder(ns.int32, []), ns.constant(2.0))
+        return sorted(
+            op.type.replace("AddV2", "Add")
+            for op in graph.get_operations()
+            if op.name.startswith("while/")
+        )
+
+
+@pytest.mark.parametrize("case", FORMS, ids=lambda case: case.__name__)
+def test_a_loop_has_the_ops_that_tensorflow_gives_it(tf, case):
+    assert forward_ops(ps, case) == forward_ops(tf, case)
+
+
+def test_the_ends_of_a_loop_have_tensorflows_names_and_inputs(tf):
+    ends = {"Enter", "Merge", "LoopCond", "Switch", "NextIteration", "Exit"}
+
+    def found(ns):
+        with ns.Graph().as_default() as graph:
+            powers(ns, ns.placeholder(ns.float32, [], name="x"), 3, ns.constant(1.0))
+            return {
+                node.name: (
+                    node.op,
+                    node.attr["frame_name"].s,
+                    [name for name in node.input if name.rpartition("/")[2].split("_")[0] in ends],
+                )
+                for node in graph.as_graph_def().node
+                if (node.op in ends and not node.name.endswith("/Enter"))
+                or node.name == "while/Enter"
+            }
+
+    assert found(ps) == found(tf)
+
+
+WRONG = {
+    "no function for cond": lambda ns: ns.while_loop(1, lambda i: i, [0]),
+    "no function for body": lambda ns: ns.while_loop(lambda i: i < 1, 1, [0]),
+    "no loop variables": lambda ns: ns.while_loop(lambda: True, list, []),
+    "no iterations beside each other": lambda ns: ns.while_loop(
+        lambda i: i < 1, lambda i: i, [0], parallel_iterations=0
+    ),
+    "too many answers": lambda ns: ns.while_loop(lambda i: i < 1, lambda i: [i, i], [0]),
+    "a shape that grows": lambda ns: ns.while_loop(
+        lambda a: ns.reduce_sum(a) < 9.0, lambda a: ns.concat([a, a], 0), [ns.constant([1.0])]
+    ),
+    "an invariant that does not hold": lambda ns: ns.while_loop(
+        lambda a: ns.reduce_sum(a) < 9.0,
+        lambda a: a,
+        [ns.constant([1.0])],
+        shape_invariants=[ns.TensorShape([2])],
+    ),
+    "a limit that is no scalar": lambda ns: ns.while_loop(
+        lambda i: i < 1, lambda i: i, [0], maximum_iterations=[1, 2]
+    ),
+}
+
+
+@pytest.mark.parametrize("use", WRONG.values(), ids=WRONG.keys())
+def test_wrong_use_raises_what_tensorflow_raises(tf, use):
+    with tf.Graph().as_default(), pytest.raises((TypeError, ValueError)) as theirs:
+        use(tf)
+    with ps.Graph().as_default(), pytest.raises(theirs.type):
+        use(ps)
+
+
+def test_a_second_gradient_is_refused_as_in_tensorflow(tf):
+    for ns in (tf, ps):
+        with ns.Graph().as_default():
+            x = ns.placeholder(ns.float32, [])
+            (gradient,) = ns.gradients(powers(ns, x, 3, x), [x])
+            with pytest.raises(TypeError, match="Second-order gradient for while loops not supp"):
+                ns.gradients(gradient, [x])

@@ -39,8 +39,8 @@ class Walk(Protocol):
     def receive(self, tensor: Tensor, gradient: Gradient) -> None:
         """One of the gradients of `tensor`, which add up."""
 
-    def gradient(self, tensor: Tensor) -> Gradient | None:
-        """The sum of the gradients of `tensor` that there are by now."""
+    def arriving(self, tensor: Tensor) -> Gradient | None:
+        """The sum of the gradients of `tensor`, which goes on to what computed it."""
 
     def through_body(
         self, loop: ForwardLoop, ys: Sequence[tuple[Tensor, Tensor]], xs: Sequence[Tensor]
@@ -68,7 +68,7 @@ def differentiate(
         TypeError: the loop is the gradient of another one.
         ValueError: the loop has no condition.
     """
-    exits = {v: None if v.exit is None else walk.gradient(v.exit) for v in loop.variables}
+    exits = {v: None if v.exit is None else walk.arriving(v.exit) for v in loop.variables}
     if all(found is None for found in exits.values()):
         return
     if loop.condition is None:
@@ -76,13 +76,15 @@ def differentiate(
     region = loop.condition.control_flow
     if isinstance(region, Loop) and not region.back_prop:
         return
+    variables = _varying(loop, [v for v, found in exits.items() if found is not None], reached)
+    constants = [op for op in loop.constants if op in reached and _has_gradient(op.outputs[0])]
+    if not variables and not constants:
+        return
     if any(op.type == "StackPopV2" for op in loop.ops):
         raise TypeError(
             f"Second-order gradient for while loops not supported: {loop.name!r} computes the "
             "gradient of another loop"
         )
-    variables = _varying(loop, [v for v, found in exits.items() if found is not None], reached)
-    constants = [op for op in loop.constants if op in reached and _has_gradient(op.outputs[0])]
     outer = graph.current_control_flow
     with graph.all_at_once(), name_scope(f"{loop.name.rpartition('/')[2]}_grad") as scope:
         side = outer.side if isinstance(outer, BackwardLoop) else ForwardSide(structure, outer)

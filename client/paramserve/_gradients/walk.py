@@ -181,6 +181,10 @@ class _Walk:
             parts[:] = [self._sum(parts, tensor)]
         return parts[0]
 
+    def arriving(self, tensor: Tensor) -> Gradient | None:
+        """The gradient of `tensor` that goes on to what computed it."""
+        return None if tensor in self._stopped else self.gradient(tensor)
+
     def run(self, ys: Sequence[Tensor], xs: Sequence[Tensor], stops: Sequence[Tensor]) -> None:
         """Brings the gradients from `ys` to `xs`."""
         self._stopped = set(stops)
@@ -195,8 +199,7 @@ class _Walk:
 
     def _run_through(self, op: Operation, between: Mapping[Operation, Sequence[bool]]) -> None:
         if op in between:
-            outputs = [None if t in self._stopped else self.gradient(t) for t in op.outputs]
-            self._pass_on(op, outputs, between[op])
+            self._pass_on(op, list(map(self.arriving, op.outputs)), between[op])
 
     def _run_around_loops(
         self,

@@ -53,6 +53,17 @@ def test_what_counts_and_what_stops_are_taken_into_account(session):
     loop = ps.while_loop(lambda i, a: i < 2, lambda i, a: [i + 1, a * y], [0, x])[1]
     assert session.run(ps.gradients(loop, [x], grad_ys=[10.0]), {x: 2.0}) == [120]
     assert session.run(ps.gradients(loop, [x], stop_gradients=[y]), {x: 2.0}) == [4]
+    assert ps.gradients(loop, [x], stop_gradients=[loop]) == [None]
+
+
+def test_a_loop_that_nothing_wanted_goes_through_is_left_alone(session):
+    x = ps.placeholder(ps.float32, [])
+    other = power(ps.constant(3.0), 3)
+    count = sum(op.type == "LoopCond" for op in ps.get_default_graph().get_operations())
+    (gradient,) = ps.gradients(other * power(x, 2), [x])
+    loops = [op for op in ps.get_default_graph().get_operations() if op.type == "LoopCond"]
+    assert len(loops) == count + 2  # the loop of x, and it backwards
+    assert session.run(gradient, {x: 2.0}) == 27 * 4
 
 
 @pytest.mark.parametrize("option", ["colocate_gradients_with_ops", "gate_gradients"])
