@@ -341,13 +341,16 @@ from paramserve._variables.partitioners import (
 from paramserve._variables.partitioning import (
     create_partitioned_variables as create_partitioned_variables,
 )
+from paramserve._variables.replicas import VariableAggregation as VariableAggregation
+from paramserve._variables.replicas import VariableSynchronization as VariableSynchronization
+from paramserve._variables.scope import VariableScope as VariableScope
+from paramserve._variables.scope import no_regularizer as no_regularizer
 from paramserve._variables.template import make_template as make_template
 from paramserve._variables.variable import Variable as Variable
 from paramserve._variables.variable_scope import AUTO_REUSE as AUTO_REUSE
-from paramserve._variables.variable_scope import VariableScope as VariableScope
+from paramserve._variables.variable_scope import get_local_variable as get_local_variable
 from paramserve._variables.variable_scope import get_variable as get_variable
 from paramserve._variables.variable_scope import get_variable_scope as get_variable_scope
-from paramserve._variables.variable_scope import no_regularizer as no_regularizer
 from paramserve._variables.variable_scope import variable_op_scope as variable_op_scope
 from paramserve._variables.variable_scope import variable_scope as variable_scope
 from paramserve._variables.variance_scaling import (

@@ -350,8 +350,13 @@ class Optimizer:
     def _update(self, gradient: Gradient, variable: Variable) -> Any:
         _check_dtype(gradient, f"the gradient of {variable.op.name}")
         if isinstance(gradient, Tensor):
-            return self._apply_dense(gradient, variable)
-        return self._apply_sparse_duplicate_indices(gradient, variable)
+            update = self._apply_dense(gradient, variable)
+        else:
+            update = self._apply_sparse_duplicate_indices(gradient, variable)
+        if variable.constraint is None:
+            return update
+        with scopes.control_dependencies([update]):
+            return variable.assign(variable.constraint(variable.read_value()))
 
 
 def _without_duplicates(gradient: IndexedSlices) -> IndexedSlices:

@@ -25,6 +25,7 @@ from paramserve._framework.operation import Operation
 from paramserve._framework.tensor import Tensor
 from paramserve._framework.types import DTypeLike, ShapeLike
 from paramserve._variables.initial_values import from_initialized_values
+from paramserve._variables.save_slice import name_below
 from paramserve_core.dtypes import DType, as_dtype
 from paramserve_core.shapes import TensorShape, as_shape
 from paramserve_protos.v1.variable_pb2 import VariableDef
@@ -149,6 +150,27 @@ def _shape_of(value: Tensor, validate_shape: bool) -> TensorShape:
 def _add_ref(shape: TensorShape, dtype: DType, scope: str) -> Tensor:
     ref: Tensor = apply_op("VariableV2", scope, shape=shape, dtype=dtype)
     return ref
+
+
+def describe_variable_ops(ops: VariableOps, export_scope: str | None) -> VariableDef | None:
+    """The names of a variable's ops, as a message.
+
+    Args:
+        ops: the ops.
+        export_scope: leave this scope out of the names; None answers for a variable outside.
+    """
+    names = [ops.ref.name, ops.initializer.name, ops.snapshot.name, ops.initial_value.name]
+    if export_scope is not None:
+        below = [name_below(name, export_scope) for name in names]
+        if below[0] is None:
+            return None
+        names = [name or "" for name in below]
+    return VariableDef(
+        variable_name=names[0],
+        initializer_name=names[1],
+        snapshot_name=names[2],
+        initial_value_name=names[3],
+    )
 
 
 def find_variable_ops(message: VariableDef, import_scope: str | None = None) -> VariableOps:

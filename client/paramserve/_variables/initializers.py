@@ -20,6 +20,7 @@ from paramserve._framework.tensor import Tensor
 from paramserve._framework.types import DTypeLike, ShapeLike
 from paramserve._ops import array, random
 from paramserve_core.dtypes import DType, as_dtype, float32
+from paramserve_core.shapes import as_shape
 
 __all__ = [
     "constant_initializer",
@@ -43,6 +44,36 @@ class PartitionInfo:
 
     full_shape: tuple[int, ...]
     var_offset: tuple[int, ...]
+
+    def single_slice_dim(self, shape: ShapeLike) -> int | None:
+        """The dimension along which the whole is cut; None where the part is the whole.
+
+        Args:
+            shape: the shape of the part.
+
+        Raises:
+            ValueError: the part does not lie in the whole, or differs in several dimensions.
+        """
+        sizes = as_shape(shape).as_list()
+        if len(sizes) != len(self.full_shape):
+            raise ValueError(f"a part of shape {sizes} has another rank than {self.full_shape}")
+        for offset, size, whole in zip(self.var_offset, sizes, self.full_shape, strict=True):
+            if size is None or offset + size > whole:
+                raise ValueError(
+                    f"a part of shape {sizes} at {self.var_offset} is not within {self.full_shape}"
+                )
+        cut = [i for i, size in enumerate(sizes) if size != self.full_shape[i]]
+        if len(cut) > 1:
+            raise ValueError(
+                f"a part of shape {sizes} is cut out of {self.full_shape} along dimensions {cut}, "
+                "not along one"
+            )
+        return cut[0] if cut else None
+
+    def single_offset(self, shape: ShapeLike) -> int:
+        """Where the part begins along `single_slice_dim`; 0 where the part is the whole."""
+        axis = self.single_slice_dim(shape)
+        return 0 if axis is None else self.var_offset[axis]
 
 
 def call_initializer(

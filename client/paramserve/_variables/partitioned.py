@@ -11,9 +11,13 @@ from typing import Any
 import numpy as np
 
 from paramserve._framework.apply import apply_op
-from paramserve._framework.convert import register_tensor_conversion_function
+from paramserve._framework.convert import (
+    convert_to_tensor,
+    register_tensor_conversion_function,
+)
 from paramserve._framework.graph import Graph
 from paramserve._framework.tensor import Tensor
+from paramserve._ops import indexing
 from paramserve._variables.save_slice import SaveSliceInfo
 from paramserve._variables.variable import Variable
 from paramserve_core.dtypes import DType
@@ -94,13 +98,80 @@ class PartitionedVariable:
         values = [part.value() for part in self._parts]
         graph = self.graph
         with graph.as_default(), graph.name_scope(None):
-            name = f"{self._name}/ConcatPartitions"
-            if len(values) == 1:
-                whole: Tensor = apply_op("Identity", name, input=values[0])
-            else:
+            joined = values[0]
+            if len(values) > 1:
                 axis = next(i for i, count in enumerate(self._partitions) if count > 1)
-                whole = apply_op("ConcatV2", name, values=values, axis=axis)
+                name = f"{self._name}/ConcatPartitions/concat"
+                joined = apply_op("ConcatV2", name, values=values, axis=axis)
+            whole: Tensor = apply_op("Identity", self._name, input=joined)
         return whole
+
+    def assign(
+        self,
+        value: Any,
+        use_locking: bool = False,
+        name: str | None = None,
+        read_value: bool = True,
+    ) -> list[Any]:
+        """Ops that replace the value, each that of one part.
+
+        Args:
+            value: the value of the whole; or those of the parts, as a list or as another variable
+                in the same parts.
+            use_locking: of no effect, the update of each part is atomic anyway.
+            name: the name of the ops.
+            read_value: answer the values after the update; else the operations.
+
+        Returns:
+            One tensor for each part, its value after the update.
+
+        Raises:
+            TypeError: a value of another type.
+            ValueError: a value whose shape cannot match, or not one for each part.
+        """
+        parts = zip(self._parts, self._cut(value), strict=True)
+        return [part.assign(new, use_locking, name, read_value) for part, new in parts]
+
+    def assign_add(
+        self,
+        value: Any,
+        use_locking: bool = False,
+        name: str | None = None,
+        read_value: bool = True,
+    ) -> list[Any]:
+        """Ops that add to the value, each to that of one part; see `assign`."""
+        parts = zip(self._parts, self._cut(value), strict=True)
+        return [part.assign_add(delta, use_locking, name, read_value) for part, delta in parts]
+
+    def assign_sub(
+        self,
+        value: Any,
+        use_locking: bool = False,
+        name: str | None = None,
+        read_value: bool = True,
+    ) -> list[Any]:
+        """Ops that subtract from the value, each from that of one part; see `assign`."""
+        parts = zip(self._parts, self._cut(value), strict=True)
+        return [part.assign_sub(delta, use_locking, name, read_value) for part, delta in parts]
+
+    def _cut(self, value: Any) -> list[Any]:
+        """What belongs to each part, of a value of the whole."""
+        if isinstance(value, (list, tuple, PartitionedVariable)):
+            values = list(value)
+            if len(values) != len(self._parts):
+                raise ValueError(
+                    f"{self._name}: {len(values)} values for {len(self._parts)} parts; give one "
+                    "for each part, or the whole as one tensor or array"
+                )
+            return values
+        whole = convert_to_tensor(value, self._dtype)
+        if not whole.shape.is_compatible_with(self._shape):
+            raise ValueError(
+                f"{self._name}: a value of shape {whole.shape} for a variable of shape "
+                f"{self._shape}"
+            )
+        places = slices_of(self._name, self._shape, self._partitions)
+        return [indexing.slice(whole, list(p.var_offset), list(p.var_shape)) for p in places]
 
     def _get_variable_list(self) -> list[Variable]:
         return list(self._parts)

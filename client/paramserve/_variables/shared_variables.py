@@ -27,8 +27,9 @@ from paramserve._variables.initializers import (
 )
 from paramserve._variables.partitioned import PartitionedVariable, slices_of
 from paramserve._variables.partitioners import Partitioner
+from paramserve._variables.replicas import VariableAggregation, VariableSynchronization
 from paramserve._variables.save_slice import SaveSliceInfo
-from paramserve._variables.variable import Variable
+from paramserve._variables.variable import Constraint, Variable
 from paramserve._variables.variance_scaling import glorot_uniform_initializer
 from paramserve_core.dtypes import DType
 from paramserve_core.shapes import TensorShape
@@ -59,6 +60,8 @@ class Request:
             `default_dtype`.
         initializer: a function of a shape, a value, or None.
         reuse: whether the variable must exist, must not, or may.
+        use_resource: whether each use reads it anew.
+        constraint: what optimizers apply after each update.
     """
 
     name: str
@@ -73,6 +76,10 @@ class Request:
     partitioner: Partitioner | None
     validate_shape: bool
     reuse: Reuse
+    use_resource: bool | None = None
+    constraint: Constraint | None = None
+    synchronization: VariableSynchronization = VariableSynchronization.AUTO
+    aggregation: VariableAggregation = VariableAggregation.NONE
 
 
 class SharedVariables:
@@ -219,6 +226,10 @@ def _make(request: Request, place: SaveSliceInfo | None) -> Variable:
             name=request.name,
             dtype=dtype,
             expected_shape=request.shape,
+            constraint=request.constraint,
+            use_resource=request.use_resource,
+            synchronization=request.synchronization,
+            aggregation=request.aggregation,
         )
     _regularize(request, variable)
     return variable

@@ -12,8 +12,9 @@ from typing import Any
 from paramserve._framework import creation_site
 from paramserve._framework.collections import GraphKeys
 from paramserve._framework.graph import get_default_graph
+from paramserve._variables.scope import VariableScope
 from paramserve._variables.variable import Variable
-from paramserve._variables.variable_scope import VariableScope, variable_scope
+from paramserve._variables.variable_scope import variable_scope
 
 __all__ = ["make_template"]
 

@@ -10,8 +10,8 @@ Thread rule: a variable does not change after it was made, but for the tensor th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Any, ClassVar, NoReturn
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, ClassVar, NoReturn, TypeAlias
 
 import numpy as np
 
@@ -26,13 +26,23 @@ from paramserve._framework.tensor import Tensor
 from paramserve._framework.types import DTypeLike, ShapeLike, TensorLike
 from paramserve._ops import array, state
 from paramserve._variables import save_slice
-from paramserve._variables.graph_ops import add_variable_ops, find_variable_ops
+from paramserve._variables.graph_ops import (
+    add_variable_ops,
+    describe_variable_ops,
+    find_variable_ops,
+)
 from paramserve._variables.initialized import add_initialized_value
 from paramserve._variables.operators import TensorOperators
-from paramserve._variables.save_slice import name_below
+from paramserve._variables.replicas import (
+    VariableAggregation,
+    VariableSynchronization,
+    is_trainable,
+)
 from paramserve_core.dtypes import DType
 from paramserve_core.shapes import TensorShape
 from paramserve_protos.v1.variable_pb2 import VariableDef
+
+Constraint: TypeAlias = Callable[[Any], Any]
 
 
 class Variable(TensorOperators):
@@ -63,6 +73,14 @@ class Variable(TensorOperators):
         expected_shape: the shape that a callable's value will have. It saves moving the value to
             the variable's task, because its ops can be placed there when they are made.
         import_scope: with `variable_def`, the scope that the graph was imported into.
+        constraint: a function of the value that optimizers apply after each update, such as
+            `lambda w: ps.clip_by_norm(w, 1.0)`; the result replaces the value.
+        use_resource: read the variable anew by each use, when the control dependencies around the
+            use are done, as TensorFlow's resource variables are. By default all uses share the
+            value of one reading.
+        synchronization: of no effect, a variable has one copy; but one that is synchronized
+            `ON_READ` is a statistic and not trainable.
+        aggregation: of no effect.
 
     Raises:
         TypeError: the initial value cannot become a tensor of `dtype`.
@@ -78,7 +96,7 @@ class Variable(TensorOperators):
     def __init__(
         self,
         initial_value: Any = None,
-        trainable: bool = True,
+        trainable: bool | None = True,
         collections: Iterable[Any] | None = None,
         validate_shape: bool = True,
         caching_device: Any = None,
@@ -87,7 +105,15 @@ class Variable(TensorOperators):
         dtype: DTypeLike | None = None,
         expected_shape: ShapeLike | None = None,
         import_scope: str | None = None,
+        constraint: Constraint | None = None,
+        use_resource: bool | None = None,
+        synchronization: VariableSynchronization = VariableSynchronization.AUTO,
+        aggregation: VariableAggregation = VariableAggregation.NONE,
     ) -> None:
+        self._constraint = constraint
+        self._is_read_anew = bool(use_resource)
+        self._synchronization = synchronization
+        self._aggregation = aggregation
         self._initialized_value: Tensor | None = None
         self._save_slice_info: save_slice.SaveSliceInfo | None = None
         if variable_def is not None:
@@ -103,6 +129,7 @@ class Variable(TensorOperators):
         if initial_value is None:
             raise ValueError("initial_value must be specified.")
         keys = _checked_collections(collections)
+        trainable = is_trainable(trainable, synchronization)
         if trainable and GraphKeys.TRAINABLE_VARIABLES not in keys:
             keys.append(GraphKeys.TRAINABLE_VARIABLES)
         self._trainable = trainable
@@ -167,6 +194,21 @@ class Variable(TensorOperators):
         return self._trainable
 
     @property
+    def constraint(self) -> Constraint | None:
+        """What optimizers apply to the value after each update."""
+        return self._constraint
+
+    @property
+    def synchronization(self) -> VariableSynchronization:
+        """What the program said; there is one copy of the variable."""
+        return self._synchronization
+
+    @property
+    def aggregation(self) -> VariableAggregation:
+        """What the program said; there is one copy of the variable."""
+        return self._aggregation
+
+    @property
     def initializer(self) -> Operation:
         """The op that stores the initial value."""
         return self._ops.initializer
@@ -181,9 +223,10 @@ class Variable(TensorOperators):
     def value(self) -> Tensor:
         """The tensor that everybody reads the variable through.
 
-        Its reading is not ordered with updates in the same step; see `read_value`.
+        Its reading is not ordered with updates in the same step; see `read_value`. With
+        `use_resource` it is a reading of its own, which is.
         """
-        return self._ops.snapshot
+        return self.read_value() if self._is_read_anew else self._ops.snapshot
 
     def read_value(self) -> Tensor:
         """A new op that reads the variable when the control dependencies around it are done.
@@ -350,20 +393,10 @@ class Variable(TensorOperators):
         Args:
             export_scope: leave this scope out of the names; None answers for a variable outside.
         """
-        ops = self._ops
-        names = [ops.ref.name, ops.initializer.name, ops.snapshot.name, ops.initial_value.name]
-        if export_scope is not None:
-            below = [name_below(name, export_scope) for name in names]
-            if below[0] is None:
-                return None
-            names = [name or "" for name in below]
-        message = VariableDef(
-            variable_name=names[0],
-            initializer_name=names[1],
-            snapshot_name=names[2],
-            initial_value_name=names[3],
-            trainable=self._trainable,
-        )
+        message = describe_variable_ops(self._ops, export_scope)
+        if message is None:
+            return None
+        message.trainable = self._trainable
         if self._save_slice_info is not None:
             place = self._save_slice_info.to_proto(export_scope)
             if place is not None:

@@ -12,31 +12,29 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Final, TypeVar
 
 from paramserve._framework.collections import GraphKeys
 from paramserve._framework.graph import Graph, get_default_graph, graph_of
 from paramserve._framework.types import DTypeLike, ShapeLike
+from paramserve._variables.custom_getter import CustomGetter, check_custom_getter, composed
 from paramserve._variables.partitioners import Partitioner
+from paramserve._variables.replicas import VariableAggregation, VariableSynchronization
+from paramserve._variables.scope import VariableScope
 from paramserve._variables.shared_variables import (
     AUTO_REUSE,
     Regularizer,
-    Request,
     Reuse,
-    ReuseMode,
     SharedVariables,
 )
-from paramserve._variables.variable import Variable
-from paramserve_core.dtypes import DType, as_dtype, float32
-from paramserve_core.shapes import as_shape
+from paramserve._variables.variable import Constraint
 
 __all__ = [
     "AUTO_REUSE",
-    "VariableScope",
+    "get_local_variable",
     "get_variable",
     "get_variable_scope",
-    "no_regularizer",
     "variable_op_scope",
     "variable_scope",
 ]
@@ -45,183 +43,6 @@ T = TypeVar("T")
 
 _KEY: Final = ("variable scopes",)
 _creation_lock = threading.Lock()
-
-
-def no_regularizer(_: Any) -> None:
-    """A regularizer that adds nothing, to say so where a scope has one."""
-
-
-class VariableScope:
-    """Defaults for `get_variable`, and the prefix of the names.
-
-    Args:
-        reuse: True: variables must exist; None or False: they must not; AUTO_REUSE: either.
-        name: the prefix.
-        initializer: what makes initial values.
-        regularizer: a function of a new variable that answers a loss, or None.
-        caching_device: see `Variable`.
-        partitioner: how variables are cut.
-        name_scope: the scope of op names that was opened with this one.
-        dtype: the type of new variables.
-    """
-
-    def __init__(
-        self,
-        reuse: Reuse | None,
-        name: str = "",
-        initializer: Any = None,
-        regularizer: Regularizer | None = None,
-        caching_device: Any = None,
-        partitioner: Partitioner | None = None,
-        name_scope: str = "",
-        dtype: DTypeLike = float32,
-    ) -> None:
-        self._reuse: Reuse = reuse if isinstance(reuse, ReuseMode) else bool(reuse)
-        self._name = name
-        self._initializer = initializer
-        self._regularizer = regularizer
-        self._caching_device = caching_device
-        self._partitioner = partitioner
-        self._name_scope = name_scope
-        self._dtype = as_dtype(dtype)
-
-    @property
-    def name(self) -> str:
-        """The prefix of the names, without a "/" at its end."""
-        return self._name
-
-    @property
-    def original_name_scope(self) -> str:
-        """The scope of op names that was opened when this scope was entered first."""
-        return self._name_scope
-
-    @property
-    def reuse(self) -> Reuse:
-        """Whether variables must exist (True), must not (False), or may (AUTO_REUSE)."""
-        return self._reuse
-
-    @property
-    def initializer(self) -> Any:
-        """What makes initial values; None for the usual."""
-        return self._initializer
-
-    @property
-    def regularizer(self) -> Regularizer | None:
-        """The function that answers the loss of a new variable."""
-        return self._regularizer
-
-    @property
-    def caching_device(self) -> Any:
-        """Where values are kept for their readers."""
-        return self._caching_device
-
-    @property
-    def partitioner(self) -> Partitioner | None:
-        """How variables are cut."""
-        return self._partitioner
-
-    @property
-    def dtype(self) -> DType:
-        """The type of new variables."""
-        return self._dtype
-
-    def reuse_variables(self) -> None:
-        """From now on variables must exist in this scope; there is no way back but leaving it."""
-        self._reuse = True
-
-    def set_initializer(self, initializer: Any) -> None:
-        """Sets what makes initial values."""
-        self._initializer = initializer
-
-    def set_regularizer(self, regularizer: Regularizer | None) -> None:
-        """Sets the function that answers the loss of a new variable."""
-        self._regularizer = regularizer
-
-    def set_caching_device(self, caching_device: Any) -> None:
-        """Sets where values are kept for their readers."""
-        self._caching_device = caching_device
-
-    def set_partitioner(self, partitioner: Partitioner | None) -> None:
-        """Sets how variables are cut."""
-        self._partitioner = partitioner
-
-    def set_dtype(self, dtype: DTypeLike) -> None:
-        """Sets the type of new variables."""
-        self._dtype = as_dtype(dtype)
-
-    def get_collection(self, name: Any) -> list[Any]:
-        """What a collection of the default graph has of this scope."""
-        prefix = f"{self._name}/" if self._name else ""
-        items = get_default_graph().get_collection(name)
-        return [item for item in items if getattr(item, "name", "").startswith(prefix)]
-
-    def global_variables(self) -> list[Variable]:
-        """The variables of this scope that are shared and saved."""
-        return self.get_collection(GraphKeys.GLOBAL_VARIABLES)
-
-    def trainable_variables(self) -> list[Variable]:
-        """The variables of this scope that optimizers change."""
-        return self.get_collection(GraphKeys.TRAINABLE_VARIABLES)
-
-    def local_variables(self) -> list[Variable]:
-        """The variables of this scope that belong to one process."""
-        return self.get_collection(GraphKeys.LOCAL_VARIABLES)
-
-    def get_variable(
-        self,
-        var_store: SharedVariables,
-        name: str,
-        shape: ShapeLike | None = None,
-        dtype: DTypeLike | None = None,
-        initializer: Any = None,
-        regularizer: Regularizer | None = None,
-        trainable: bool = True,
-        collections: Iterable[Any] | None = None,
-        caching_device: Any = None,
-        partitioner: Partitioner | None = None,
-        validate_shape: bool = True,
-    ) -> Any:
-        """The function `get_variable` in this scope.
-
-        Args:
-            var_store: the shared variables of the graph.
-            name: the name, without the prefix.
-            shape: see `get_variable`, as all that follow.
-            dtype: the type.
-            initializer: what makes the initial value.
-            regularizer: answers a loss.
-            trainable: for optimizers to change.
-            collections: where to add the variable.
-            caching_device: where the value is kept for readers.
-            partitioner: how to cut it.
-            validate_shape: whether the shape must be known.
-        """
-        if not isinstance(name, str):
-            raise TypeError(f"the name of a variable is a string, got {name!r}")
-        if not name or name.endswith("/"):
-            raise ValueError(f"{name!r} is no name for a variable in scope {self._name!r}")
-        partitioner = partitioner or self._partitioner
-        if partitioner is not None and not callable(partitioner):
-            raise ValueError(f"Partitioner must be callable, but received: {partitioner!r}")
-        return var_store.get(
-            Request(
-                name=f"{self._name}/{name}" if self._name else name,
-                shape=as_shape(shape),
-                dtype=None if dtype is None else as_dtype(dtype),
-                default_dtype=self._dtype,
-                initializer=self._initializer if initializer is None else initializer,
-                regularizer=regularizer or self._regularizer,
-                trainable=trainable,
-                collections=collections,
-                caching_device=caching_device or self._caching_device,
-                partitioner=partitioner,
-                validate_shape=validate_shape,
-                reuse=self._reuse,
-            )
-        )
-
-    def __repr__(self) -> str:
-        return f"<paramserve.VariableScope '{self._name}' reuse={self._reuse}>"
 
 
 class _Scopes(threading.local):
@@ -289,11 +110,16 @@ def get_variable(
     dtype: DTypeLike | None = None,
     initializer: Any = None,
     regularizer: Regularizer | None = None,
-    trainable: bool = True,
+    trainable: bool | None = True,
     collections: Iterable[Any] | None = None,
     caching_device: Any = None,
     partitioner: Partitioner | None = None,
     validate_shape: bool = True,
+    use_resource: bool | None = None,
+    custom_getter: CustomGetter | None = None,
+    constraint: Constraint | None = None,
+    synchronization: VariableSynchronization = VariableSynchronization.AUTO,
+    aggregation: VariableAggregation = VariableAggregation.NONE,
 ) -> Any:
     """Makes a variable, or finds one that was made by this function, as the scope says.
 
@@ -314,9 +140,17 @@ def get_variable(
         partitioner: a function of `shape` and `dtype` that answers the number of parts per
             dimension; by default that of the scope.
         validate_shape: whether the shape of the initial value must be known.
+        use_resource: see `Variable`; by default that of the scope.
+        custom_getter: a function that is called in place of this one, as
+            `custom_getter(getter, name, **arguments)` with the full name and the arguments after
+            the scopes have had their say. What it answers is the result; `getter` makes or finds
+            the variable. By default that of the scope.
+        constraint: see `Variable`; by default that of the scope.
+        synchronization: see `Variable`.
+        aggregation: see `Variable`.
 
     Returns:
-        A Variable; with a partitioner a PartitionedVariable.
+        A Variable; with a partitioner a PartitionedVariable; with a custom getter what that says.
 
     Raises:
         TypeError: an initial value that cannot become a tensor of the type.
@@ -336,6 +170,71 @@ def get_variable(
         caching_device=caching_device,
         partitioner=partitioner,
         validate_shape=validate_shape,
+        use_resource=use_resource,
+        custom_getter=custom_getter,
+        constraint=constraint,
+        synchronization=synchronization,
+        aggregation=aggregation,
+    )
+
+
+def get_local_variable(
+    name: str,
+    shape: ShapeLike | None = None,
+    dtype: DTypeLike | None = None,
+    initializer: Any = None,
+    regularizer: Regularizer | None = None,
+    trainable: bool | None = False,
+    collections: Iterable[Any] | None = None,
+    caching_device: Any = None,
+    partitioner: Partitioner | None = None,
+    validate_shape: bool = True,
+    use_resource: bool | None = None,
+    custom_getter: CustomGetter | None = None,
+    constraint: Constraint | None = None,
+    synchronization: VariableSynchronization = VariableSynchronization.AUTO,
+    aggregation: VariableAggregation = VariableAggregation.NONE,
+) -> Any:
+    """`get_variable` for a variable of this process: neither trained nor saved.
+
+    It is in `GraphKeys.LOCAL_VARIABLES` and initialised by `local_variables_initializer`.
+
+    Args:
+        name: the name, below the current variable scope.
+        shape: see `get_variable`, as all that follow.
+        dtype: the type.
+        initializer: what makes the initial value.
+        regularizer: answers a loss.
+        trainable: of no effect.
+        collections: where to add the variable, beside the local variables.
+        caching_device: where the value is kept for readers.
+        partitioner: how to cut it.
+        validate_shape: whether the shape must be known.
+        use_resource: read it anew by each use.
+        custom_getter: called in place of this function.
+        constraint: what optimizers apply after each update.
+        synchronization: see `Variable`.
+        aggregation: see `Variable`.
+
+    Raises:
+        ValueError: as `get_variable`.
+    """
+    return get_variable(
+        name,
+        shape,
+        dtype,
+        initializer,
+        regularizer,
+        False,
+        [*(collections or ()), GraphKeys.LOCAL_VARIABLES],
+        caching_device,
+        partitioner,
+        validate_shape,
+        use_resource,
+        custom_getter,
+        constraint,
+        synchronization,
+        aggregation,
     )
 
 
@@ -350,6 +249,10 @@ def variable_scope(
     partitioner: Partitioner | None = None,
     reuse: Reuse | None = None,
     dtype: DTypeLike | None = None,
+    custom_getter: CustomGetter | None = None,
+    use_resource: bool | None = None,
+    constraint: Constraint | None = None,
+    auxiliary_name_scope: bool = True,
 ) -> Iterator[VariableScope]:
     """A block in which `get_variable` has a prefix and defaults.
 
@@ -371,14 +274,20 @@ def variable_scope(
         partitioner: how variables are cut.
         reuse: True: variables must exist; AUTO_REUSE: they may; None or False: as around.
         dtype: the type of new variables.
+        custom_getter: a function that is called in place of `get_variable`, see there. Its true
+            getter is the custom getter around the block, if there is one.
+        use_resource: see `Variable`.
+        constraint: see `Variable`.
+        auxiliary_name_scope: open a scope of op names with it.
 
     Returns:
         The scope, which can be entered again.
 
     Raises:
-        TypeError: no name, or one that is neither a string nor a scope.
-        ValueError: another `reuse`, `reuse` with a default name, a malformed name, or values of
-            different graphs.
+        TypeError: no name, one that is neither a string nor a scope, or an
+            `auxiliary_name_scope` that is no bool.
+        ValueError: another `reuse`, `reuse` with a default name, a malformed name, values of
+            different graphs, or a `custom_getter` that is no function.
     """
     if name_or_scope is None and default_name is None:
         raise TypeError("If default_name is None then name_or_scope is required")
@@ -391,9 +300,18 @@ def variable_scope(
         raise ValueError(f"The reuse parameter must be True, False, None or AUTO_REUSE: {reuse!r}.")
     if name_or_scope is None and reuse:
         raise ValueError("reuse=True cannot be used without a name_or_scope")
+    if not isinstance(auxiliary_name_scope, bool):
+        raise TypeError(f"auxiliary_name_scope must be a bool, got {auxiliary_name_scope!r}")
+    if custom_getter is not None:
+        check_custom_getter(custom_getter)
     graph = graph_of(values or ())
     is_captured = isinstance(name_or_scope, VariableScope)
-    with graph.as_default(), _op_names(graph, name_or_scope, default_name) as name_scope:
+    op_names = (
+        _op_names(graph, name_or_scope, default_name)
+        if auxiliary_name_scope
+        else nullcontext(_prefix(graph.get_name_scope()))
+    )
+    with graph.as_default(), op_names as name_scope:
         scopes = _scopes_of(graph)
         if isinstance(name_or_scope, VariableScope):
             base, name, name_scope = name_or_scope, name_or_scope.name, name_or_scope._name_scope
@@ -410,6 +328,9 @@ def variable_scope(
             _or(partitioner, base.partitioner),
             name_scope,
             _or(dtype, base.dtype),
+            composed(custom_getter, base.custom_getter),
+            _or(use_resource, base.use_resource),
+            _or(constraint, base.constraint),
         )
         with scopes.entered(scope, is_captured=is_captured):
             yield scope
@@ -425,6 +346,9 @@ def variable_op_scope(
     partitioner: Partitioner | None = None,
     reuse: Reuse | None = None,
     dtype: DTypeLike | None = None,
+    custom_getter: CustomGetter | None = None,
+    use_resource: bool | None = None,
+    constraint: Constraint | None = None,
 ) -> AbstractContextManager[VariableScope]:
     """`variable_scope` with the arguments in their older order."""
     return variable_scope(
@@ -437,6 +361,9 @@ def variable_op_scope(
         partitioner,
         reuse,
         dtype,
+        custom_getter,
+        use_resource,
+        constraint,
     )
 
 
@@ -454,6 +381,10 @@ def _op_names(
         return
     with graph.name_scope(name) as scope:
         yield scope
+
+
+def _prefix(name: str) -> str:
+    return f"{name}/" if name else ""
 
 
 def _or(value: T | None, default: T) -> T:
