@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import paramserve as ps
+from loop_graphs import damaged_loop
 from paramserve_core.master.connect import connect_master
 from paramserve_protos.v1 import graph_pb2
 from processes import server
@@ -133,3 +134,23 @@ def test_malformed_nodes_are_refused(process, node):
     with pytest.raises(ps.errors.InvalidArgumentError):
         run()
     master.close()
+
+
+@pytest.mark.parametrize("seed", range(0, 60, 20))
+def test_damaged_loops_are_refused_or_run_and_the_server_goes_on(process, seed):
+    outcomes = set()
+    for i in range(seed, seed + 20):
+        master = connect_master(process.target)
+        try:
+            master.extend(damaged_loop(i))
+            plan = master.prepare([], ["exit:0"], [])
+            master.run(plan, [], timeout_s=0.5)
+            outcomes.add("ran")
+        except ps.errors.OpError as error:
+            outcomes.add(type(error))
+        finally:
+            master.close()
+    assert ps.errors.InvalidArgumentError in outcomes
+    assert ps.errors.InternalError not in outcomes
+    with ps.Session(process.target) as another:
+        assert another.run(ps.constant(4.0)) == 4
