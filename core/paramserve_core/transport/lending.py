@@ -331,7 +331,7 @@ class Borrower:
             InvalidArgumentError: it is malformed.
             ResourceExhaustedError: it is larger than the limit, or there is no memory for it.
         """
-        descriptors = reader.take_descriptors(len(packet.segments))
+        descriptors = reader.take_descriptors(len(packet.segments)) if packet.segments else []
         try:
             if not packet.envelope:
                 if reader.body_bytes or descriptors:
@@ -342,6 +342,8 @@ class Borrower:
                 envelope.ParseFromString(packet.envelope)
             except DecodeError:
                 raise malformed("its message is no Envelope") from None
+            if not (envelope.tensors or packet.segments or packet.shared or reader.body_bytes):
+                return Message(envelope)
             incoming = payload.incoming(
                 envelope.tensors, len(packet.envelope), self._max_message_bytes
             )

@@ -151,6 +151,8 @@ class LocalConnection:
         self._traffic.sent(outgoing.size)
 
     def _add_ends(self, packet: local_transport_pb2.LocalPacket) -> None:
+        if not self._borrower.released and not self._lender.dropped:
+            return
         for ended, told in (
             (self._borrower.released, packet.released),
             (self._lender.dropped, packet.dropped),
