@@ -198,6 +198,7 @@ def theirs(tf, case):
     return graph
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
 def test_loops_and_gradients_are_tensorflows_and_graphs_run_in_both(tf, case, ours, theirs):
     expected = run(tf, theirs)
@@ -214,6 +215,7 @@ def test_loops_and_gradients_are_tensorflows_and_graphs_run_in_both(tf, case, ou
     assert run(ps, imported) == close(expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
 def test_gradients_of_an_imported_loop_are_those_of_the_loop_it_was(tf, case, theirs):
     expected = run(tf, theirs)

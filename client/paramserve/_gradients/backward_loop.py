@@ -213,6 +213,10 @@ class BackwardLoop(Loop):
             return inputs, []
         return super().admit(op_type, inputs, control_inputs)
 
+    def awaited(self, op: Operation) -> Operation:
+        """See `ControlFlow`; the loop has ended long before."""
+        return self._count.op if op in self._forward.ops else super().awaited(op)
+
     def entered(self, op: Operation) -> None:
         """See `ControlFlow`."""
         if op.type in _MEASURES and all(self._is_forward(tensor) for tensor in op.inputs):

@@ -11,11 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from paramserve._framework.operation import Operation
 from paramserve._framework.tensor import Tensor
 from paramserve_core import frames
 from paramserve_core.errors import InvalidArgumentError
+
+_MAX_CONDITIONALS: Final = 256
 
 Conditions = tuple[tuple[Tensor, int], ...]
 """Predicates, outermost first, and what each of them must be: 1 for true."""
@@ -143,10 +146,11 @@ class LoopStructure:
         while around is not None:
             self.loops.setdefault(around, ForwardLoop(around)).ops[op] = None
             around = around.parent
-        found = self._common(op) if op.type in frames.MERGE_OPS else self._longest(op)
         if frame is None:
-            self._add_conditions(op, found)
             return
+        found = self._common(op) if op.type in frames.MERGE_OPS else self._longest(op)
+        if len(found) > _MAX_CONDITIONALS:
+            raise ValueError(f"{op.name}: conditionals nest more than {_MAX_CONDITIONALS} deep")
         loop = self.loops[frame]
         if op.type in frames.ENTER_OPS:
             loop.conditions = max(loop.conditions, found, key=len)
@@ -217,13 +221,13 @@ def _sources(op: Operation) -> set[str]:
 
 
 def _find_variables(loop: ForwardLoop, structure: LoopStructure) -> None:
-    """Reads the loop variables and constants.
-
-    Raises:
-        ValueError: a loop without a condition, or a loop variable without an end.
-    """
+    """Reads the loop variables and constants."""
     own = [op for op in loop.ops if structure.frame_of(op) is loop.frame]
-    exits = {op.inputs[0].op.inputs[0]: op.outputs[0] for op in own if op.type in frames.EXIT_OPS}
+    exits = {
+        op.inputs[0].op.inputs[0]: op.outputs[0]
+        for op in own
+        if op.type in frames.EXIT_OPS and op.inputs[0].op.type in frames.SWITCH_OPS
+    }
     loop.constants += [op for op in own if op.type in frames.ENTER_OPS and op.attrs["is_constant"]]
     for op in own:
         if not is_start(op):

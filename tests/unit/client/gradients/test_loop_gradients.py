@@ -187,3 +187,19 @@ def test_the_memory_of_a_gradient_has_a_limit(session, monkeypatch):
     session.run(loop, feed)
     with pytest.raises(ps.errors.ResourceExhaustedError, match="stacks of this step"):
         session.run(gradient, feed)
+
+
+def test_a_gradient_function_may_wait_for_an_op_of_the_loop(session):
+    @ps.RegisterGradient("WaitsForItsOp")
+    def _grad(op, grad):
+        with ps.control_dependencies([op]):
+            return grad * 2.0
+
+    x = ps.placeholder(ps.float32, [])
+
+    def body(i, a):
+        with ps.get_default_graph().gradient_override_map({"Identity": "WaitsForItsOp"}):
+            return [i + 1, ps.identity(a)]
+
+    loop = ps.while_loop(lambda i, a: i < 3, body, [0, x])[1]
+    assert session.run(ps.gradients(loop, [x]), {x: 1.0}) == [8]
