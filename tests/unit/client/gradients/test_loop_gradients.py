@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import paramserve as ps
 
@@ -203,3 +205,73 @@ def test_a_gradient_function_may_wait_for_an_op_of_the_loop(session):
 
     loop = ps.while_loop(lambda i, a: i < 3, body, [0, x])[1]
     assert session.run(ps.gradients(loop, [x]), {x: 1.0}) == [8]
+
+
+def in_loops(limit, body, first):
+    return ps.while_loop(lambda i, a: i < limit, lambda i, a: [i + 1, body(i, a)], [0, first])[1]
+
+
+def unrolled(limit, body, first):
+    for i in range(limit):
+        first = body(i, first)
+    return first
+
+
+def by_branch(i, if_even, if_odd):
+    return ps.cond(ps.equal(i % 2, 0), if_even, if_odd)
+
+
+def by_python(i, if_even, if_odd):
+    return if_odd() if i % 2 else if_even()
+
+
+def composed(kinds, loop, choose, a, x, w):
+    """What the steps make of `a`, with loops and conditionals as they are given."""
+
+    def step(kind, i, a):
+        match kind:
+            case "scale":
+                return a * w
+            case "sine":
+                return ps.sin(a) + x
+            case "square":
+                return ps.reduce_sum(a * a) * 0.1 + a * x
+            case "branch":
+                return choose(i, lambda: ps.tanh(a) * w, lambda: a * x + w)
+            case "loop":
+                return loop(2, lambda j, b: ps.tanh(b * w) + x * b, a)
+            case "loop in branch":
+                return choose(i, lambda: loop(2, lambda j, b: ps.sin(b) * w, a), lambda: a + x)
+            case _:
+                return loop(3, lambda j, b: choose(j, lambda: ps.sin(b) + w, lambda: b * x), a)
+
+    def body(i, a):
+        for kind in kinds:
+            a = step(kind, i, a)
+        return a
+
+    return loop(3, body, a)
+
+
+KINDS = ["scale", "sine", "square", "branch", "loop", "loop in branch", "branch in loop"]
+
+
+@pytest.mark.slow
+@given(kinds=st.lists(st.sampled_from(KINDS), min_size=1, max_size=3))
+@settings(deadline=None, max_examples=12)
+def test_a_loop_has_the_gradients_of_what_it_unrolls_to(kinds):
+    with ps.Graph().as_default(), ps.Session() as session:
+        a, x, w = (ps.placeholder(ps.float64, [None]) for _ in range(3))
+        found, expected = (
+            [y, *ps.gradients(y, [a, x, w])]
+            for y in (
+                composed(kinds, in_loops, by_branch, a, x, w),
+                composed(kinds, unrolled, by_python, a, x, w),
+            )
+        )
+        found, expected = (
+            [part for part in parts if part is not None] for parts in (found, expected)
+        )
+        feed = {a: [0.3, -0.7], x: [0.5, 0.9], w: [1.25, -0.4]}
+        for one, other in zip(*session.run([found, expected], feed), strict=True):
+            assert one == pytest.approx(other, rel=1e-9)
