@@ -112,6 +112,7 @@ def test_process_killed_at_any_operation_leaves_one_whole_checkpoint(tmp_path):
 # ----- processes killed at random times
 
 
+@pytest.mark.timeout(400)  # It has many processes to wait for on a machine that is busy.
 @pytest.mark.parametrize("seed", range(8))
 def test_twenty_five_rounds_of_kills_while_saving_lose_nothing_that_was_acknowledged(
     tmp_path, seed

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path, PurePath
-from typing import Annotated, NoReturn
+from typing import Annotated, Final, NoReturn
 
 import typer
 
@@ -30,6 +30,9 @@ app = typer.Typer(
 )
 
 app.add_typer(checkpoint_app)
+
+
+_CHECKPOINTS: Final = PurePath("checkpoints")
 
 
 class LogLevel(StrEnum):
@@ -158,8 +161,13 @@ def run(
     ps: Annotated[int, typer.Option(min=1, help="How many servers.")] = 1,
     workers: Annotated[int, typer.Option(min=1, help="How many workers.")] = 1,
     checkpoint_root: Annotated[
-        Path, typer.Option(help="Where the servers keep checkpoints, a folder for each.")
-    ] = Path("checkpoints"),
+        PurePath,
+        typer.Option(
+            parser=location,
+            metavar="PATH",
+            help="Where the servers keep checkpoints, a folder for each; it may be a URL.",
+        ),
+    ] = _CHECKPOINTS,
 ) -> None:
     """Run a program as the workers of a cluster on this machine, with servers of their own.
 

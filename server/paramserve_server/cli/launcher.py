@@ -21,7 +21,7 @@ import sys
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import PurePath
 from types import FrameType
 from typing import IO, Final, TypeAlias
 
@@ -143,11 +143,11 @@ class Launcher:
         command: the workers' program and its arguments.
         ps: how many servers.
         workers: how many workers.
-        checkpoint_root: the servers' folders are made in it.
+        checkpoint_root: the servers' folders are made in it; it may be a URL.
     """
 
     def __init__(
-        self, command: Sequence[str], ps: int, workers: int, checkpoint_root: Path
+        self, command: Sequence[str], ps: int, workers: int, checkpoint_root: PurePath
     ) -> None:
         self._command = command
         self._ps = ps
