@@ -141,6 +141,7 @@ FLOODS = """
 """
 
 
+@pytest.mark.own_transport
 @pytest.mark.timeout(300)
 def test_a_flood_of_pushes_is_applied_within_the_memory_that_is_allowed(tmp_path, monkeypatch):
     monkeypatch.setenv("PARAMSERVE_TRANSPORT", "grpc")
@@ -169,6 +170,7 @@ def test_a_flood_of_pushes_is_applied_within_the_memory_that_is_allowed(tmp_path
             assert set(np.unique(sess.run(v))) == {2 * threads * steps}
 
 
+@pytest.mark.own_transport
 @pytest.mark.parametrize("transport", ["shm", "grpc"])
 def test_pushes_larger_than_all_room_are_applied_one_by_one(tmp_path, monkeypatch, transport):
     monkeypatch.setenv("PARAMSERVE_TRANSPORT", transport)
@@ -193,6 +195,7 @@ def test_pushes_larger_than_all_room_are_applied_one_by_one(tmp_path, monkeypatc
         assert (sess.run(v) == workers * steps).all()
 
 
+@pytest.mark.own_transport
 @pytest.mark.parametrize("kind", ["planned here", "planned by the servers"])
 def test_checkpoints_are_taken_while_all_room_is_taken(tmp_path, monkeypatch, kind):
     """Neither a save nor a step over several servers waits for what waits for it."""

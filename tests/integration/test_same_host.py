@@ -13,7 +13,7 @@ from local_fakes import until
 from paramserve_core.transport import local_socket
 from processes import ProgramProcess, mapped_segments_of, segments_of, server, sockets_of
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.own_transport]
 
 MIB = 1 << 20
 ELEMENTS = 4 * MIB

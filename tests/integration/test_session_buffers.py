@@ -17,7 +17,7 @@ from processes import (
     server,
 )
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.own_transport]
 
 MIB = 1 << 20
 ELEMENTS = 2 * MIB

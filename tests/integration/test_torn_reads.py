@@ -4,7 +4,7 @@ import pytest
 
 from processes import programs, server
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.own_transport]
 
 WORKERS = 3
 
