@@ -1,5 +1,9 @@
 """Loops and their gradients on servers, and one that never ends."""
 
+import os
+import signal
+import threading
+
 import numpy as np
 import pytest
 
@@ -154,8 +158,6 @@ def test_a_loop_that_never_ends_ends_at_the_deadline_and_the_server_goes_on(wher
 
 
 def test_closing_a_session_ends_a_loop_that_never_ends(server):
-    import threading
-
     entered = threading.Event()
     ended = []
     ticks = ps.Variable(0)
@@ -183,3 +185,45 @@ def test_closing_a_session_ends_a_loop_that_never_ends(server):
         assert not thread.is_alive()
         assert ended
         assert other.run(ticks.value()) == 1
+
+
+def test_an_interrupt_ends_a_loop_that_never_ends_here():
+    entered = threading.Event()
+
+    def body(i):
+        (told,) = ps.py_func(lambda: entered.set() or np.int32(0), [], [ps.int32])
+        told.set_shape([])
+        return told
+
+    def interrupt():
+        entered.wait()
+        os.kill(os.getpid(), signal.SIGINT)
+
+    loop, one = ps.while_loop(lambda i: i >= 0, body, [0]), ps.constant(1)
+    thread = threading.Thread(target=interrupt)
+    with ps.Session() as sess:
+        thread.start()
+        with pytest.raises(KeyboardInterrupt):
+            sess.run(loop)
+        thread.join()
+        assert sess.run(one) == 1
+
+
+def test_an_interrupt_ends_a_loop_that_never_ends_on_a_server(server):
+    ticks = ps.Variable(0)
+    with ps.control_dependencies([ps.assign_add(ticks, 1)]):
+        loop = forever()
+    with ps.Session(server.target) as sess, ps.Session(server.target) as other:
+        sess.run(ticks.initializer)
+
+        def interrupt():
+            while other.run(ticks.value()) == 0:
+                pass
+            os.kill(os.getpid(), signal.SIGINT)
+
+        thread = threading.Thread(target=interrupt)
+        thread.start()
+        with pytest.raises(KeyboardInterrupt):
+            sess.run(loop)
+        thread.join()
+        assert sess.run(ticks.value()) == 1
