@@ -192,6 +192,7 @@ class TaskServer:
             self._runtime,
             soft_placement=options.soft_placement,
             log_placement=options.log_placement,
+            cpus=options.cpus,
             max_nodes=self._options.limits.max_graph_nodes,
         )
 

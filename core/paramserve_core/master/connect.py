@@ -104,6 +104,7 @@ def _local_master(options: MasterOptions) -> LocalMaster:
         runtime,
         soft_placement=options.soft_placement,
         log_placement=options.log_placement,
+        cpus=options.cpus,
         shows_task=False,
         on_close=runtime.close,
     )
@@ -141,6 +142,7 @@ def _cluster_master(cluster: ClusterSpec, options: MasterOptions, wire: WireOpti
         runtime,
         soft_placement=options.soft_placement,
         log_placement=options.log_placement,
+        cpus=options.cpus,
         on_close=runtime.close,
     )
 

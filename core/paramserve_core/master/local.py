@@ -53,6 +53,7 @@ class LocalMaster:
         runtime: time and threads.
         soft_placement: run an op on the default task when its device is not there.
         log_placement: log the task of each op when a plan is made.
+        cpus: how many CPU devices each task answers to.
         max_nodes: the largest graph taken.
         shows_task: name the task in errors of stages that run in this process.
         on_close: called at the end of `close`, to end what was made for this master.
@@ -66,13 +67,15 @@ class LocalMaster:
         *,
         soft_placement: bool = False,
         log_placement: bool = False,
+        cpus: int = 1,
         max_nodes: int = DEFAULT_MAX_NODES,
         shows_task: bool = True,
         on_close: Callable[[], None] | None = None,
     ) -> None:
         self._tasks = {task.name: task for task in tasks}
         self._runtime = runtime
-        self._placer = Placer([t.name for t in tasks], default_task, soft=soft_placement)
+        names = [task.name for task in tasks]
+        self._placer = Placer(names, default_task, soft=soft_placement, cpus=cpus)
         self._log_placement = log_placement
         self._shows_task = shows_task
         self._on_close = on_close

@@ -34,12 +34,18 @@ class Placer:
         tasks: names of the tasks, such as "/job:ps/replica:0/task:0".
         default: the task of nodes that say nothing.
         soft: run a node on the default task when no task matches the device it names.
+        cpus: how many CPU devices each task answers to. They are one: a program that spreads over
+            several, as tests of placement do, runs as it is.
     """
 
-    def __init__(self, tasks: Sequence[str], default: str, *, soft: bool = False) -> None:
+    def __init__(
+        self, tasks: Sequence[str], default: str, *, soft: bool = False, cpus: int = 1
+    ) -> None:
         self._tasks = [(name, DeviceSpec.from_string(name)) for name in tasks]
         self._default = default
         self._soft = soft
+        self._cpus = range(cpus)
+        self._numbers = "0" if cpus == 1 else f"0 to {cpus - 1}"
         self._task_of = lru_cache(maxsize=4096)(self._find_task)
 
     def place(
@@ -110,7 +116,7 @@ class Placer:
             wanted = DeviceSpec.from_string(device)
         except ValueError as error:
             raise InvalidArgumentError(None, None, str(error)) from None
-        if wanted.device_type in (None, "CPU") and wanted.device_index in (None, 0):
+        if wanted.device_type in (None, "CPU") and (wanted.device_index or 0) in self._cpus:
             if wanted.job is None and wanted.replica is None and wanted.task is None:
                 return self._default
             for name, spec in self._tasks:
@@ -126,7 +132,7 @@ class Placer:
             None,
             None,
             f"no task of this session has the device {device!r}; there are: "
-            + ", ".join(f"{name}/device:CPU:0" for name, _ in self._tasks)
+            + ", ".join(f"{name}/device:CPU:{self._numbers}" for name, _ in self._tasks)
             + "; name one of these, or set allow_soft_placement in the session's config",
         )
 

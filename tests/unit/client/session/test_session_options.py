@@ -34,6 +34,21 @@ def test_options_of_a_session_that_mean_nothing_are_refused():
         ps.Session(config=with_unknown_field(ps.ConfigProto(), 99))
 
 
+def test_a_session_answers_to_as_many_cpus_as_were_asked_for():
+    with ps.device("/cpu:1"):
+        a = ps.constant(1)
+    with ps.Session(config=ps.ConfigProto(device_count={"CPU": 2, "GPU": 0})) as sess:
+        assert sess.run(a) == 1
+    with (
+        ps.Session(config=ps.ConfigProto(device_count={"CPU": 0})) as sess,
+        pytest.raises(ps.errors.InvalidArgumentError, match="Cannot assign a device"),
+    ):
+        sess.run(a)
+    for count in (-1, 1 << 20):
+        with pytest.raises(ps.errors.InvalidArgumentError, match="device_count of the session"):
+            ps.Session(config=ps.ConfigProto(device_count={"CPU": count}))
+
+
 def test_the_session_keeps_its_options(watched):
     a = ps.constant(1)
     config = ps.ConfigProto(operation_timeout_in_ms=5000)

@@ -15,10 +15,12 @@ PS0 = "/job:ps/replica:0/task:0"
 PS1 = "/job:ps/replica:0/task:1"
 
 
-def plan_of(builder, fetches=(), feeds=(), targets=(), *, tasks=(PS0, PS1, WORKER), soft=False):
+def plan_of(
+    builder, fetches=(), feeds=(), targets=(), *, tasks=(PS0, PS1, WORKER), soft=False, cpus=1
+):
     graph = StepGraph()
     graph.extend(builder.graph)
-    return make_plan(graph, Placer(tasks, tasks[-1], soft=soft), fetches, feeds, targets)
+    return make_plan(graph, Placer(tasks, tasks[-1], soft=soft, cpus=cpus), fetches, feeds, targets)
 
 
 def names(stage):
@@ -185,6 +187,17 @@ def test_a_device_that_is_not_there_is_refused_or_soft_placement_passes_it_over(
     ):
         plan_of(g, ["r:0"])
     assert [s.task for s in plan_of(g, ["r:0"], soft=True).stages] == [WORKER]
+
+
+def test_a_task_answers_to_as_many_cpus_as_were_asked_for():
+    g = GraphBuilder()
+    g.variable("w", device="/job:ps/task:1/device:CPU:1")
+    g.identity("r", "w", device="/cpu:2")
+    with pytest.raises(InvalidArgumentError, match=r"task:1/device:CPU:0, .*CPU:0; name"):
+        plan_of(g, ["r:0"])
+    with pytest.raises(InvalidArgumentError, match="task:1/device:CPU:0 to 1, "):
+        plan_of(g, ["r:0"], cpus=2)
+    assert [s.task for s in plan_of(g, ["r:0"], cpus=3).stages] == [PS1, WORKER]
 
 
 def test_two_variables_on_two_tasks_cannot_be_joined():
