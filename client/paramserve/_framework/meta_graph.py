@@ -127,7 +127,8 @@ def import_meta_graph_def(
         input_map: see `import_graph_def`.
 
     Returns:
-        The scope that the nodes are in, without a "/" at its end: `import_scope`, made unique.
+        The scope that the nodes are in, without a "/" at its end: the open one, and in it
+        `import_scope`, made unique.
 
     Raises:
         NotFoundError: an op that is not known here.
@@ -162,7 +163,7 @@ def import_meta_graph_def(
 
 def _unique_scope(graph: Graph, import_scope: str | None) -> str:
     if not import_scope:
-        return ""
+        return graph.get_name_scope()
     with graph.name_scope(import_scope) as scope:
         return scope.rstrip("/")
 

@@ -9,6 +9,7 @@ Thread rule: adds to and reads the graph.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
@@ -37,7 +38,7 @@ def add_ops(
     reshape: bool,
     sharded: bool,
     in_sequence: bool,
-    default_filename: str = "model",
+    default_filename: str | bytes = "model",
 ) -> SaverDef:
     """Adds a saver's ops and answers the definition that names them.
 
@@ -54,7 +55,7 @@ def add_ops(
         default = apply_op(
             "Const",
             "filename/input",
-            value=np.array(default_filename.encode(), np.object_),
+            value=np.array(os.fsencode(default_filename), np.object_),
             dtype=string,
         )
         named = apply_op("PlaceholderWithDefault", "filename", input=default, shape=[])

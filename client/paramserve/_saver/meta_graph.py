@@ -33,6 +33,9 @@ def export_meta_graph(
     as_text: bool = False,
     graph: Graph | None = None,
     clear_devices: bool = False,
+    *,
+    clear_extraneous_savers: bool = False,
+    strip_default_attrs: bool = False,
 ) -> MetaGraphDef:
     """A graph with its collections and saver as one message, which TensorFlow reads.
 
@@ -45,6 +48,9 @@ def export_meta_graph(
         as_text: write the file in text form.
         graph: the graph; the default graph by default.
         clear_devices: leave out where operations are placed.
+        clear_extraneous_savers: leave out other savers than that of `saver_def`, and their ops.
+        strip_default_attrs: leave out attributes that have the default value of their op, so that
+            an older program reads the graph, which knows the op without them.
 
     Raises:
         OSError: the file cannot be written.
@@ -58,6 +64,10 @@ def export_meta_graph(
         collection_list=collection_list,
         clear_devices=clear_devices,
     )
+    if clear_extraneous_savers:
+        _remove_savers(found, saver_def)
+    if strip_default_attrs:
+        _remove_default_attrs(found)
     if filename is not None:
         path = Path(filename)
         text = text_format.MessageToString(found, as_utf8=True).encode() if as_text else None
@@ -73,7 +83,7 @@ def import_definition(
     import_scope: str | None = None,
     input_map: Any = None,
 ) -> SaverDef | None:
-    """Adds a graph to the default graph; see `saver.import_meta_graph`.
+    """Adds a graph to the default graph; see `importing.import_meta_graph`.
 
     Returns:
         The definition of its saver, with names as they are in this graph; None if it has none.
@@ -113,17 +123,48 @@ def without_scope(saver_def: SaverDef, scope: str | None) -> SaverDef | None:
     return found
 
 
-def has_variables() -> bool:
-    """Whether the default graph has variables that a saver would manage."""
-    return bool(get_default_graph().get_collection(GraphKeys.GLOBAL_VARIABLES))
+def has_variables(scope: str | None) -> bool:
+    """Whether the default graph has variables, in a scope, that a saver would manage."""
+    return bool(get_default_graph().get_collection(GraphKeys.GLOBAL_VARIABLES, scope))
+
+
+def _remove_savers(message: MetaGraphDef, kept: SaverDef | None) -> None:
+    """Takes out the savers of the collection that are not `kept`, and the ops in their scopes."""
+    if GraphKeys.SAVERS not in message.collection_def:
+        return
+    savers = message.collection_def[GraphKeys.SAVERS].bytes_list
+    removed = [
+        saver
+        for saver in map(SaverDef.FromString, savers.value)
+        if kept is None or saver.filename_tensor_name != kept.filename_tensor_name
+    ]
+    scopes = tuple(saver.filename_tensor_name.rpartition("/")[0] + "/" for saver in removed)
+    nodes = [node for node in message.graph_def.node if not node.name.startswith(scopes)]
+    del message.graph_def.node[:]
+    message.graph_def.node.extend(nodes)
+    del savers.value[:]
+    if kept is not None:
+        savers.value.append(kept.SerializeToString())
+
+
+def _remove_default_attrs(message: MetaGraphDef) -> None:
+    info = message.meta_info_def
+    defaults = {
+        op.name: {a.name: a.default_value for a in op.attr if a.HasField("default_value")}
+        for op in info.stripped_op_list.op
+    }
+    for node in message.graph_def.node:
+        for name, value in defaults.get(node.op, {}).items():
+            if name in node.attr and node.attr[name] == value:
+                del node.attr[name]
+    info.stripped_default_attrs = True
 
 
 def read_meta_graph_file(filename: str | os.PathLike[str]) -> MetaGraphDef:
     """The graph in a file, binary or text.
 
     Raises:
-        OSError: the file does not exist or cannot be read.
-        ValueError: it holds no MetaGraphDef.
+        OSError: the file does not exist, cannot be read, or holds no MetaGraphDef.
     """
     path = Path(filename)
     if not path.is_file():
@@ -138,5 +179,5 @@ def read_meta_graph_file(filename: str | os.PathLike[str]) -> MetaGraphDef:
     try:
         text_format.Parse(content.decode(), found)
     except (text_format.ParseError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: Cannot parse file as MetaGraphDef: {error}") from None
+        raise OSError(f"{path}: Cannot parse file as MetaGraphDef: {error}") from None
     return found

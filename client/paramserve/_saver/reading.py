@@ -11,6 +11,7 @@ import os
 from paramserve_core.checkpoint.reader import CheckpointReader as CheckpointReader
 from paramserve_core.checkpoint.reader import list_variables as list_variables
 from paramserve_core.checkpoint.reader import load_variable as load_variable
+from paramserve_core.errors import NotFoundError
 
 
 def NewCheckpointReader(filepattern: str | os.PathLike[str]) -> CheckpointReader:
@@ -24,4 +25,9 @@ def NewCheckpointReader(filepattern: str | os.PathLike[str]) -> CheckpointReader
         NotFoundError: there is no checkpoint at the path.
         DataLossError: its index is damaged.
     """
-    return CheckpointReader(filepattern)
+    try:
+        return CheckpointReader(filepattern)
+    except NotFoundError as error:
+        # Programs know by these words that there is none yet.
+        text = f"Unsuccessful TensorSliceReader constructor: {error.message}"
+        raise NotFoundError(None, None, text) from None

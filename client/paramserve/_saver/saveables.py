@@ -82,13 +82,14 @@ class Saveable:
         return entry
 
 
-def saveables_of(var_list: Any) -> list[Saveable]:
+def saveables_of(var_list: Any, *, allow_empty: bool = False) -> list[Saveable]:
     """The variables that a saver is to manage, in the order of their names.
 
     Args:
         var_list: None for all variables of the default graph; variables; or a dict of names in
             the checkpoint to variables. A partitioned variable, or the list of its parts, is one
             item.
+        allow_empty: answer nothing if there are none.
 
     Raises:
         TypeError: an item is no variable.
@@ -99,7 +100,7 @@ def saveables_of(var_list: Any) -> list[Saveable]:
     named = var_list if isinstance(var_list, Mapping) else _named(var_list)
     if not isinstance(named, Mapping):
         raise TypeError(f"var_list must be None, a list or a dict, not {type(var_list).__name__}")
-    if not named:
+    if not named and not allow_empty:
         raise ValueError(
             "No variables to save: make variables before the Saver, or give it some in var_list"
         )

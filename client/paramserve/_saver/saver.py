@@ -22,8 +22,6 @@ from paramserve._framework.meta_graph import register_proto_function
 from paramserve._saver.graph_ops import add_ops, saveables_in
 from paramserve._saver.meta_graph import (
     export_meta_graph,
-    has_variables,
-    import_definition,
     with_scope,
     without_scope,
 )
@@ -77,6 +75,11 @@ class Saver:
         builder: Any = None,
         write_version: int | None = None,
         pad_step_number: bool = False,
+        *,
+        defer_build: bool = False,
+        allow_empty: bool = False,
+        save_relative_paths: bool = False,
+        filename: str | bytes | None = None,
     ) -> None:
         """Makes a saver and adds its ops to the graph.
 
@@ -96,12 +99,23 @@ class Saver:
             write_version: `SaverDef.V2` writes checkpoints that TensorFlow reads; None writes this
                 package's own format. Every format is restored.
             pad_step_number: write the step in the path with eight digits, so that names sort.
+            defer_build: choose the variables, and add the ops, when `build` is called.
+            allow_empty: without variables, save the graph alone and restore nothing.
+            save_relative_paths: has no effect: state files name what is below them by relative
+                paths, and what is not by absolute ones.
+            filename: for programs that run the saver's ops: the path where none is fed.
 
         Raises:
             TypeError: an item of `var_list` is no variable.
             ValueError: there are no variables, two have one name, or the format is V1, which is
-                only read.
+                only read; or variables are given to a saver that is to choose them later.
         """
+        del save_relative_paths
+        if defer_build and var_list is not None:
+            raise ValueError(
+                "If `var_list` is provided then build cannot be deferred; give one of var_list and "
+                "defer_build=True"
+            )
         if write_version not in (None, SaverDef.V2):
             raise ValueError(
                 f"write_version={write_version}: checkpoints of TensorFlow's V1 format are read, "
@@ -119,37 +133,65 @@ class Saver:
         self._lock = threading.Lock()
         self._pending: PendingSave | None = None
         self._hash_of: tuple[Graph, int, bytes] | None = None
-        if saver_def is None:
-            saveables = self._saveables = saveables_of(var_list)
-            graph = saveables[0].ref.graph
-            if builder is not None:
-                saver_def = builder.build(
-                    var_list,
-                    reshape=reshape,
-                    sharded=sharded,
-                    max_to_keep=max_to_keep or 0,
-                    keep_checkpoint_every_n_hours=keep_checkpoint_every_n_hours,
-                    name=name,
-                    restore_sequentially=restore_sequentially,
-                )
-            else:
-                saver_def = add_ops(
-                    graph,
+        self._allow_empty = allow_empty
+        self._is_built = False
+        self.saver_def = SaverDef(
+            max_to_keep=max_to_keep or 0,
+            keep_checkpoint_every_n_hours=keep_checkpoint_every_n_hours,
+        )
+        if saver_def is not None:
+            if var_list is not None:
+                self._saveables = saveables_of(var_list)
+            self.saver_def.CopyFrom(saver_def)
+            self._is_built = True
+        self._retention = Retention(
+            self.saver_def.max_to_keep, self.saver_def.keep_checkpoint_every_n_hours
+        )
+
+        def new_definition(saveables: Sequence[Saveable]) -> SaverDef:
+            if builder is None:
+                return add_ops(
+                    saveables[0].ref.graph,
                     saveables,
                     name=name,
                     reshape=reshape,
                     sharded=sharded,
                     in_sequence=restore_sequentially,
+                    default_filename=filename or "model",
                 )
-            saver_def.max_to_keep = max_to_keep or 0
-            saver_def.keep_checkpoint_every_n_hours = keep_checkpoint_every_n_hours
-        elif var_list is not None:
-            self._saveables = saveables_of(var_list)
-        self.saver_def = SaverDef()
-        self.saver_def.CopyFrom(saver_def)
-        self._retention = Retention(
-            self.saver_def.max_to_keep, self.saver_def.keep_checkpoint_every_n_hours
-        )
+            made: SaverDef = builder.build(
+                var_list,
+                reshape=reshape,
+                sharded=sharded,
+                max_to_keep=max_to_keep or 0,
+                keep_checkpoint_every_n_hours=keep_checkpoint_every_n_hours,
+                name=name,
+                restore_sequentially=restore_sequentially,
+            )
+            return made
+
+        self._var_list = var_list
+        self._new_definition = new_definition
+        if not defer_build:
+            self.build()
+
+    def build(self) -> None:
+        """Chooses the variables and adds the saver's ops, unless that is done.
+
+        Raises:
+            TypeError: an item of `var_list` is no variable.
+            ValueError: there are no variables, or two have one name.
+        """
+        if self._is_built:
+            return
+        saveables = saveables_of(self._var_list, allow_empty=self._allow_empty)
+        if saveables:
+            made = self._new_definition(saveables)
+            made.max_to_keep = self.saver_def.max_to_keep
+            made.keep_checkpoint_every_n_hours = self.saver_def.keep_checkpoint_every_n_hours
+            self.saver_def.CopyFrom(made)
+        self._saveables = saveables
+        self._is_built = True
 
     @overload
     def save(
@@ -160,6 +202,8 @@ class Saver:
         latest_filename: str | None = None,
         meta_graph_suffix: str = "meta",
         write_meta_graph: bool = True,
+        write_state: bool = True,
+        strip_default_attrs: bool = False,
         *,
         block: Literal[True] = True,
     ) -> str: ...
@@ -173,6 +217,8 @@ class Saver:
         latest_filename: str | None = None,
         meta_graph_suffix: str = "meta",
         write_meta_graph: bool = True,
+        write_state: bool = True,
+        strip_default_attrs: bool = False,
         *,
         block: Literal[False],
     ) -> PendingSave: ...
@@ -185,9 +231,11 @@ class Saver:
         latest_filename: str | None = None,
         meta_graph_suffix: str = "meta",
         write_meta_graph: bool = True,
+        write_state: bool = True,
+        strip_default_attrs: bool = False,
         *,
         block: bool = True,
-    ) -> str | PendingSave:
+    ) -> str | PendingSave | None:
         """Saves the variables; blocks until the checkpoint is durable.
 
         All variables are saved as they are at one moment, at which no step is half done; steps are
@@ -201,13 +249,19 @@ class Saver:
             latest_filename: the state file's name; "checkpoint" by default.
             meta_graph_suffix: the suffix of the file with the graph.
             write_meta_graph: also write the graph.
+            write_state: also write the state file, and remember the checkpoint. Without it, the
+                program looks after the checkpoint, which is never deleted here.
+            strip_default_attrs: see `export_meta_graph`.
             block: wait until the checkpoint is durable; otherwise return once the moment has
                 passed, and answer a handle by which to wait.
 
         Returns:
-            The path to restore from, or a `PendingSave`.
+            The path to restore from, or a `PendingSave`. None from a saver without variables (see
+            `allow_empty`), which writes the graph on this machine; no overload says so, because
+            nobody else should have to check.
 
         Raises:
+            RuntimeError: the saver was to be built later, and is not.
             TypeError: `sess` is no session.
             ValueError: the path's directory does not exist on a server, or the names collide.
             FailedPreconditionError: a variable is not initialized.
@@ -225,22 +279,38 @@ class Saver:
             raise ValueError(
                 f"'latest_filename' collides with 'save_path': {latest_filename!r} and {path!r}"
             )
+        saveables = self._managed(session.graph)
+        meta_graph_path = f"{path}.{meta_graph_suffix}"
+
+        def exported(filename: str | None = None) -> MetaGraphDef:
+            return export_meta_graph(
+                filename,
+                saver_def=self._exported_definition(),
+                graph=session.graph,
+                strip_default_attrs=strip_default_attrs,
+            )
+
+        if not saveables:
+            if write_meta_graph:
+                exported(meta_graph_path)
+            return None
         request = SaveRequest(
             path=path,
-            entries=self._entries(session.graph),
+            entries=self._entries(saveables),
             format=self._format,
             has_step=step is not None,
             step=step or 0,
         )
         if write_meta_graph:
-            request.meta_graph_path = f"{path}.{meta_graph_suffix}"
-            request.meta_graph = self._meta_graph(session.graph).SerializeToString()
+            request.meta_graph_path = meta_graph_path
+            request.meta_graph = exported().SerializeToString()
         request.graph_hash = self._graph_hash(session.graph)
         with self._lock:
             if self._pending is not None:
                 self._pending.settle()
-            plan = self._retention.plan(path)
-            request.state.CopyFrom(plan.state(latest_filename))
+            plan = self._retention.plan(path) if write_state else None
+            if plan is not None:
+                request.state.CopyFrom(plan.state(latest_filename))
             master = master_of(session)
             try:
                 if block:
@@ -250,10 +320,15 @@ class Saver:
                     running = master.begin_save(request)
             except NotFoundError as error:
                 raise ValueError(error.message) from error
+
+            def succeeded() -> None:
+                if plan is not None:
+                    self._retention.carried_out(plan)
+
             if block:
-                self._retention.carried_out(plan)
+                succeeded()
                 return path
-            self._pending = PendingSave(path, running, lambda: self._retention.carried_out(plan))
+            self._pending = PendingSave(path, running, succeeded)
             return self._pending
 
     def restore(self, sess: Any, save_path: str) -> None:
@@ -266,6 +341,7 @@ class Saver:
             save_path: what `save` or `latest_checkpoint` returned.
 
         Raises:
+            RuntimeError: the saver was to be built later, and is not.
             TypeError: `sess` is no session.
             ValueError: there is no checkpoint at the path, or it is None.
             NotFoundError: there is no checkpoint at the path (the same error), or a name is not
@@ -276,7 +352,10 @@ class Saver:
         session = session_of(sess)
         if save_path is None:
             raise ValueError("Can't load save_path when it is None.")
-        request = RestoreRequest(path=os.fspath(save_path), entries=self._entries(session.graph))
+        saveables = self._managed(session.graph)
+        if not saveables:
+            return
+        request = RestoreRequest(path=os.fspath(save_path), entries=self._entries(saveables))
         try:
             with shown(f"restoring {request.path}"):
                 master_of(session).restore(request)
@@ -339,12 +418,13 @@ class Saver:
         return self.saver_def
 
     def to_proto(self, export_scope: str | None = None) -> SaverDef | None:
-        """The definition, for a MetaGraphDef.
+        """The definition, for a MetaGraphDef; None if it names no ops.
 
         Args:
             export_scope: only if the ops are in this scope, whose name is left out.
         """
-        return without_scope(self.saver_def, export_scope)
+        definition = self._exported_definition()
+        return None if definition is None else without_scope(definition, export_scope)
 
     @staticmethod
     def from_proto(saver_def: SaverDef, import_scope: str | None = None) -> Saver:
@@ -361,32 +441,46 @@ class Saver:
         filename: str | os.PathLike[str] | None = None,
         collection_list: Sequence[str] | None = None,
         as_text: bool = False,
+        *,
+        clear_devices: bool = False,
+        clear_extraneous_savers: bool = False,
+        strip_default_attrs: bool = False,
     ) -> MetaGraphDef:
         """The default graph with this saver, as a message; see `train.export_meta_graph`."""
         return export_meta_graph(
-            filename, saver_def=self.saver_def, collection_list=collection_list, as_text=as_text
+            filename,
+            saver_def=self._exported_definition(),
+            collection_list=collection_list,
+            as_text=as_text,
+            clear_devices=clear_devices,
+            clear_extraneous_savers=clear_extraneous_savers,
+            strip_default_attrs=strip_default_attrs,
         )
 
-    def _managed(self, graph: Graph) -> list[Saveable]:
-        """The variables, which are of the session's graph."""
+    def _exported_definition(self) -> SaverDef | None:
+        """The definition if it names ops, which those of a saver without variables does not."""
+        return self.saver_def if self.saver_def.restore_op_name else None
+
+    def _managed(self, graph: Graph) -> Sequence[Saveable]:
+        """The variables, which are of the session's graph; none if that is allowed."""
+        if not self._is_built:
+            raise RuntimeError(
+                "`build()` should be called before save and restore if defer_build==True"
+            )
         if self._saveables is None:
             self._saveables = saveables_in(graph, self.saver_def)
-        if self._saveables[0].ref.graph is not graph:
+        if self._saveables and self._saveables[0].ref.graph is not graph:
             raise ValueError(
                 "the session runs another graph than the one that the saver's variables are of; "
                 "use Session(graph=...), or make the saver within graph.as_default()"
             )
         return self._saveables
 
-    def _entries(self, graph: Graph) -> list[CheckpointEntry]:
+    def _entries(self, saveables: Sequence[Saveable]) -> list[CheckpointEntry]:
         """What a master needs to know of the variables; they do not change."""
-        saveables = self._managed(graph)
         if self._entries_of is None:
             self._entries_of = [saveable.entry(reshape=self._reshape) for saveable in saveables]
         return self._entries_of
-
-    def _meta_graph(self, graph: Graph) -> MetaGraphDef:
-        return export_meta_graph(saver_def=self.saver_def, graph=graph)
 
     def _graph_hash(self, graph: Graph) -> bytes:
         """Tells graphs apart; of the nodes alone, so that it is the same in another process."""
@@ -395,35 +489,6 @@ class Saver:
             content = graph.as_graph_def().SerializeToString(deterministic=True)
             self._hash_of = (graph, version, hashlib.sha256(content).digest())
         return self._hash_of[2]
-
-
-def import_meta_graph(
-    meta_graph_or_file: MetaGraphDef | str | os.PathLike[str],
-    clear_devices: bool = False,
-    import_scope: str | None = None,
-    input_map: Any = None,
-) -> Saver | None:
-    """Adds an exported graph, with its collections, to the default graph.
-
-    Args:
-        meta_graph_or_file: a MetaGraphDef, or a file on this machine that holds one.
-        clear_devices: forget where its operations are placed.
-        import_scope: a scope for the names of its operations.
-        input_map: see `import_graph_def`.
-
-    Returns:
-        The saver that it was exported with; a new one for all variables if there was none; None
-        if there are no variables.
-
-    Raises:
-        OSError: there is no such file.
-        ValueError: the file holds no graph, or the graph is malformed.
-        NotFoundError: an op that is not known here.
-    """
-    definition = import_definition(meta_graph_or_file, clear_devices, import_scope, input_map)
-    if definition is not None:
-        return Saver(saver_def=definition)
-    return Saver() if has_variables() else None
 
 
 register_proto_function(

@@ -159,11 +159,24 @@ def latest_checkpoint(
 
 
 def checkpoint_exists(checkpoint_prefix: str) -> bool:
-    """Whether there is a checkpoint of any format at a path on this machine."""
+    """Whether there is a checkpoint of any format at a path on this machine, or else a file.
+
+    A file counts because a saver of TensorFlow's first format wrote one of the path's own name.
+    """
     disk = AnyDisk()
+    if _is_file(disk, checkpoint_prefix):
+        return True
     try:
         place = Places(disk).checkpoint(os.fspath(checkpoint_prefix))
         return choose({"": read_index(disk, place)}, str(place)) is not None
+    except (OpError, OSError):
+        return False
+
+
+def _is_file(disk: AnyDisk, name: str) -> bool:
+    path = absolute(name)
+    try:
+        return not disk.is_directory(path) and disk.modified_at(path) >= 0
     except (OpError, OSError):
         return False
 

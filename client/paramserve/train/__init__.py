@@ -34,12 +34,12 @@ from paramserve._optimizers.moving_average import (
 )
 from paramserve._optimizers.optimizer import Optimizer as Optimizer
 from paramserve._optimizers.rmsprop import RMSPropOptimizer as RMSPropOptimizer
+from paramserve._saver.importing import import_meta_graph as import_meta_graph
 from paramserve._saver.meta_graph import export_meta_graph as export_meta_graph
 from paramserve._saver.reading import NewCheckpointReader as NewCheckpointReader
 from paramserve._saver.reading import list_variables as list_variables
 from paramserve._saver.reading import load_variable as load_variable
 from paramserve._saver.saver import Saver as Saver
-from paramserve._saver.saver import import_meta_graph as import_meta_graph
 from paramserve._saver.state import checkpoint_exists as checkpoint_exists
 from paramserve._saver.state import (
     generate_checkpoint_state_proto as generate_checkpoint_state_proto,

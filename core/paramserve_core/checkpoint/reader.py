@@ -24,6 +24,7 @@ from paramserve_core.checkpoint.variables import missing_key
 from paramserve_core.dtypes import DType
 from paramserve_core.errors import NotFoundError, OpError
 from paramserve_core.runtime import ThreadRuntime
+from paramserve_protos.v1.types_pb2 import DataType
 
 _RUNTIME: Final = ThreadRuntime("paramserve-reader", max_workers=4)
 """Shared by all readers; it has no threads before one reads something large."""
@@ -99,7 +100,8 @@ class CheckpointReader:
     def debug_string(self) -> bytes:
         """A line for each tensor: name, type and shape."""
         lines = [
-            f"{name} ({tensor.dtype.name.upper()}) {list(tensor.shape)}"
+            f"{name} ({DataType.Name(tensor.dtype.as_datatype_enum)}) "
+            f"[{','.join(map(str, tensor.shape))}]"
             for name, tensor in self.index.tensors.items()
         ]
         return "\n".join(lines).encode()

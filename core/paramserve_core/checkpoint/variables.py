@@ -89,8 +89,9 @@ def wanted_part(index: Index, entry: CheckpointEntry, path: str) -> Box:
         raise InvalidArgumentError(
             None,
             None,
-            f"{entry.key}: {tensor.dtype.name} in the checkpoint {path!r}, {dtype.name} in the "
-            "graph; types are not converted: restore into a variable of the same type, then cast",
+            f"{entry.key}: original dtype {tensor.dtype.name} in the checkpoint {path!r}, "
+            f"{dtype.name} in the graph; types are not converted: restore into a variable of the "
+            "same type, then cast",
         )
     if entry.HasField("slice"):
         box, wanted = _box(entry), TensorShape(entry.slice.full_shape)
@@ -102,9 +103,10 @@ def wanted_part(index: Index, entry: CheckpointEntry, path: str) -> Box:
         raise InvalidArgumentError(
             None,
             None,
-            f"{entry.key}: shape {list(tensor.shape)} in the checkpoint {path!r}, {wanted} in "
-            "the graph; restore it under another name with Saver({...}), or with as many elements "
-            "and Saver(reshape=True)",
+            f"{entry.key}: Assign requires shapes of both tensors to match: shape "
+            f"{list(tensor.shape)} in the checkpoint {path!r}, {wanted} in the graph; restore it "
+            "under another name with Saver({...}), or with as many elements and "
+            "Saver(reshape=True)",
         )
     return box
 

@@ -189,7 +189,7 @@ def test_reader_answers_without_a_server(tmp_path):
     reader = CheckpointReader(save(tmp_path, "m-1"))
     assert reader.has_tensor("w")
     assert reader.get_variable_to_shape_map() == {"names": [2], "w": [2, 3]}
-    assert reader.debug_string() == b"names (STRING) [2]\nw (FLOAT32) [2, 3]"
+    assert reader.debug_string() == b"names (DT_STRING) [2]\nw (DT_FLOAT) [2,3]"
     assert load_variable(tmp_path, "w:0").tolist() == [[0, 1, 2], [3, 4, 5]]
     with pytest.raises(NotFoundError, match="Key x not found in checkpoint"):
         reader.get_tensor("x")

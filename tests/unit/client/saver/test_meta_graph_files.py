@@ -6,8 +6,9 @@ from google.protobuf import text_format
 
 from paramserve._framework.collections import GraphKeys
 from paramserve._framework.graph import Graph
+from paramserve._saver.importing import import_meta_graph
 from paramserve._saver.meta_graph import export_meta_graph, read_meta_graph_file
-from paramserve._saver.saver import Saver, import_meta_graph
+from paramserve._saver.saver import Saver
 from paramserve._session.session import Session
 from paramserve._variables.variable import Variable
 from paramserve_protos.v1.meta_graph_pb2 import MetaGraphDef
@@ -104,5 +105,5 @@ def test_what_is_no_graph_is_refused(tmp_path):
     with pytest.raises(OSError, match=r"no.meta does not exist"):
         import_meta_graph(tmp_path / "no.meta")
     (tmp_path / "bad.meta").write_text("buy milk")
-    with pytest.raises(ValueError, match="Cannot parse file as MetaGraphDef"):
+    with pytest.raises(OSError, match="Cannot parse file as MetaGraphDef"):
         import_meta_graph(tmp_path / "bad.meta")
