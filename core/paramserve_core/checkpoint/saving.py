@@ -154,8 +154,7 @@ class Saves:
             raise NotFoundError(
                 None,
                 None,
-                f"Parent directory of {request.path} doesn't exist, can't save: make the "
-                f"directory {place.directory} first",
+                f"Parent directory of {request.path} doesn't exist, can't save.",
             )
         with self._lock:
             if save_id in self._saves:
