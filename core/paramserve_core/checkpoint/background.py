@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import threading
 from collections.abc import Callable
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from paramserve_core.errors import DeadlineExceededError
 from paramserve_core.runtime import Runtime
@@ -34,7 +34,13 @@ class RunningSave(Protocol):
 
 
 class Watcher:
-    """Hears how a save gets on; this one does not care."""
+    """Hears how a save gets on; this one does not care.
+
+    Attributes:
+        is_in_background: whether the program that saves goes on meanwhile.
+    """
+
+    is_in_background: ClassVar[bool] = False
 
     def taken(self) -> None:
         """The values are leased: what is changed from now on is not in the checkpoint."""
@@ -46,10 +52,14 @@ class Watcher:
 class BackgroundSave(Watcher):
     """A save on a thread of its own.
 
+    Its shards are written with rests, so that the program that goes on hardly notices.
+
     Args:
         runtime: where threads and waiting come from.
         save: saves and tells the watcher that it is given how it gets on.
     """
+
+    is_in_background = True
 
     def __init__(self, runtime: Runtime, save: Callable[[Watcher], SaveResponse]) -> None:
         self._save = save

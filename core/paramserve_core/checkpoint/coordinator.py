@@ -222,6 +222,7 @@ class _Save(_Conversation):
                     shard=shard,
                     shard_count=len(self.entries),
                     format=self.request.format,
+                    in_background=self.watcher.is_in_background,
                 ),
             )
             for shard, name in enumerate(self.entries)

@@ -87,6 +87,8 @@ def write_safetensors(
     name: str,
     tensors: list[TakenTensor],
     check: Callable[[], None],
+    *,
+    rests: float = 0.0,
 ) -> WrittenFile:
     """Writes a file of the own format, and lets each value go once its bytes are written.
 
@@ -97,6 +99,8 @@ def write_safetensors(
         name: the name that the file will get.
         tensors: what to write; emptied when the file is there, and so its space.
         check: called now and then; may raise to give up.
+        rests: how many times as long as it took to write a piece its thread rests after it, for a
+            save that nobody waits for.
 
     Raises:
         InvalidArgumentError: two tensors would have the same name in the file.
@@ -107,7 +111,7 @@ def write_safetensors(
     try:
         tensors.clear()
         file.write_at(header, 0)
-        _write_chunks(runtime, file, data, contents, check)
+        _write_chunks(runtime, file, data, contents, check, rests)
         file.sync()
     except BaseException:
         file.close()
@@ -187,6 +191,7 @@ def _write_chunks(
     data: list[memoryview],
     contents: messages.WriteShardResponse,
     check: Callable[[], None],
+    rests: float,
 ) -> None:
     """Writes the bytes of all tensors, and puts their checksums into `contents`."""
     checksums: list[list[int]] = [[] for _ in data]
@@ -227,7 +232,10 @@ def _write_chunks(
 
     def carry_out(piece: Callable[[], None]) -> None:
         check()
+        began = runtime.now()
         piece()
+        if rests and piece != file.write_back:
+            runtime.sleep(rests * (runtime.now() - began))
 
     for_each(runtime, work, carry_out, width=_THREADS)
     for message, found in zip(contents.tensors, checksums, strict=True):

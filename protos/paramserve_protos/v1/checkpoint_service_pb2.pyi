@@ -161,16 +161,18 @@ class UnfinishedSave(_message.Message):
     def __init__(self, name: _Optional[str] = ..., save_id: _Optional[str] = ...) -> None: ...
 
 class WriteShardRequest(_message.Message):
-    __slots__ = ("save_id", "shard", "shard_count", "format")
+    __slots__ = ("save_id", "shard", "shard_count", "format", "in_background")
     SAVE_ID_FIELD_NUMBER: _ClassVar[int]
     SHARD_FIELD_NUMBER: _ClassVar[int]
     SHARD_COUNT_FIELD_NUMBER: _ClassVar[int]
     FORMAT_FIELD_NUMBER: _ClassVar[int]
+    IN_BACKGROUND_FIELD_NUMBER: _ClassVar[int]
     save_id: str
     shard: int
     shard_count: int
     format: CheckpointFormat
-    def __init__(self, save_id: _Optional[str] = ..., shard: _Optional[int] = ..., shard_count: _Optional[int] = ..., format: _Optional[_Union[CheckpointFormat, str]] = ...) -> None: ...
+    in_background: bool
+    def __init__(self, save_id: _Optional[str] = ..., shard: _Optional[int] = ..., shard_count: _Optional[int] = ..., format: _Optional[_Union[CheckpointFormat, str]] = ..., in_background: bool = ...) -> None: ...
 
 class ShardTensor(_message.Message):
     __slots__ = ("key", "dtype", "slice", "shape", "offset", "bytes", "checksums", "record")

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from checkpoint_tasks import Task, Tasks, entry
+from checkpoint_tasks import Task, Tasks, entry, in_turn
 from memory_disk import MemoryDisk
 from paramserve_core import dtypes
-from paramserve_core.checkpoint import shard
+from paramserve_core.checkpoint import coordinator, shard
+from paramserve_core.checkpoint.background import BackgroundSave, Watcher
 from paramserve_core.errors import CancelledError, DataLossError
 from paramserve_core.executor.store import Ref, Update, Variable
 from paramserve_core.runtime import ThreadRuntime
@@ -29,7 +30,22 @@ def small_chunks(monkeypatch):
 
 
 class OneThread(ThreadRuntime):
-    """A pool that is busy for ever: who asks for help does the work alone, in order."""
+    """A pool that is busy for ever: who asks for help does the work alone, in order.
+
+    On its clock every look takes a second.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seconds = 0.0
+        self.rests: list[float] = []
+
+    def now(self) -> float:
+        self.seconds += 1
+        return self.seconds
+
+    def sleep(self, seconds: float) -> None:
+        self.rests.append(seconds)
 
     def submit(self, function: Callable[[], None]) -> None:
         pass
@@ -134,3 +150,27 @@ def test_a_shard_that_failed_halfway_is_not_written_again_without_what_was_let_g
     with pytest.raises(CancelledError, match="was given up"):
         task.call(request)
     assert disk.names(DIRECTORY) == []
+
+
+@pytest.mark.usefixtures("small_chunks")
+@pytest.mark.parametrize("is_in_background", [False, True])
+def test_only_a_save_in_the_background_leaves_time_to_others(is_in_background):
+    runtime = OneThread()
+    disk = MemoryDisk()
+    disk.make_directory(DIRECTORY)
+    task = Task(None, disk=disk, runtime=runtime)
+    task.set(w=np.arange(10 * CHUNK, dtype=np.uint8))
+    request = messages.SaveRequest(
+        path="/checkpoints/m", entries=[entry("w", shape=[10 * CHUNK], dtype=dtypes.uint8)]
+    )
+
+    def save(watcher: Watcher) -> messages.SaveResponse:
+        tasks = {task.name: task}
+        return coordinator.save(tasks, request, lambda _: task.name, in_turn, watcher=watcher)
+
+    if is_in_background:
+        BackgroundSave(ThreadRuntime(), save).result()
+        assert runtime.rests == [3.0] * 10  # after each chunk, and not for waiting for the disk
+    else:
+        save(Watcher())
+        assert runtime.rests == []
