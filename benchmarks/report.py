@@ -9,6 +9,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -20,6 +21,9 @@ from benchmarks.peers import MATCHES, PEERS, Match
 
 BEGIN: Final = "<!-- what follows is written by python -m benchmarks -->"
 END: Final = "<!-- end of what is written by python -m benchmarks -->"
+
+_BUSY_LOAD: Final = 2.5
+"""Of each core; a run by itself makes a load of one to two."""
 
 _PACKAGES: Final = (
     *("paramserve", "numpy", "grpcio", "protobuf", "torch", "tensorflow-cpu", "ray"),
@@ -230,11 +234,18 @@ def _circumstances(run: Run) -> str:
     where = machine()
     loads = [load for m in run.measurements for load in m.load] or [0.0]
     versions = ", ".join(f"{package} {v}" for package, v in where["versions"].items())
-    return (
+    text = (
         f"{where['date']}, {where['cores']} cores, {where['memory_bytes'] / 2**30:.0f} GiB, "
         f"{where['system']}, Python {where['python']}, {versions}. Load average during the run: "
         f"{min(loads):.1f} to {max(loads):.1f}."
     )
+    if statistics.median(loads) > _BUSY_LOAD * where["cores"]:
+        text += (
+            " **The machine was busy with other work**, which makes every time long and favours "
+            "peers that hand over between threads seldom: of this run, trust the CPU times, and "
+            "measure the others again on a machine that is idle."
+        )
+    return text
 
 
 def put_into(page: Path, text: str) -> None:

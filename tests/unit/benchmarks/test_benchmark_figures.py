@@ -168,8 +168,17 @@ def test_tables_have_each_figure_and_the_ratio():
     assert "| push | 3.00 (3.00–3.00) | 1.00 (1.00–1.00) | **3.0x** (3.0–3.0) |" in text
     assert "| paramserve | 0.25 | 0.50 | 0.75 |" in text
     assert "Load average during the run: 0.5 to 1.5." in text
+    assert "busy" not in text
     figures = json.loads(report.as_json(run))
     assert figures["measurements"][0]["results"]["grpc"]["rounds_s"] == [0.002] * 3
+
+
+def test_figures_of_a_busy_machine_say_so():
+    idle, busy = measured(shm=[1.0]), measured(shm=[1.0])
+    busy.load = (500.0, 9000.0)
+    assert "busy" not in report.as_markdown(report.Run(measurements=[idle]), None)
+    text = report.as_markdown(report.Run(measurements=[busy]), None)
+    assert "500.0 to 9000.0. **The machine was busy with other work**" in text
 
 
 def test_workloads_have_names_of_their_own_and_peers_that_exist():
