@@ -24,10 +24,10 @@ from paramserve._framework.graph_scopes import GraphScopes
 from paramserve._framework.names import NameTable, check_op_name
 from paramserve._framework.node_attrs import message_bytes
 from paramserve._framework.node_reading import read_node
+from paramserve._framework.op_checks import check_inputs, check_types
 from paramserve._framework.operation import GRADIENT_ATTR, Operation
 from paramserve._framework.shape_inference import infer_shapes
 from paramserve._framework.tensor import Tensor
-from paramserve_core.dtypes import DType, as_dtype
 from paramserve_core.opdefs import OpDef
 from paramserve_core.tensors import MAX_PROTO_BYTES
 from paramserve_protos.v1 import attr_value_pb2, graph_pb2, node_def_pb2, versions_pb2
@@ -263,8 +263,8 @@ class Graph(GraphScopes, GraphCollections):
         """
         content = read_node(node_def_pb2.NodeDef(op=op_type, name=name or op_type, attr=attrs))
         definition = content.definition
-        _check_types(op_type, "gives", definition.output_dtypes(content.attrs), dtypes)
-        _check_types(op_type, "takes", definition.input_dtypes(content.attrs), input_types)
+        check_types(op_type, "gives", definition.output_dtypes(content.attrs), dtypes)
+        check_types(op_type, "takes", definition.input_dtypes(content.attrs), input_types)
         return self.add_operation(
             definition,
             content.attrs,
@@ -313,7 +313,7 @@ class Graph(GraphScopes, GraphCollections):
         stacks = self._stacks
         with self._lock:
             self._check_not_finalized()
-            self._check_inputs(definition, attrs, inputs)
+            check_inputs(self, definition, attrs, inputs)
             controls: Sequence[Operation] = [*control_inputs, *self._waits_for(inputs)]
             region = stacks.control_flow
             if region is not None:
@@ -418,36 +418,9 @@ class Graph(GraphScopes, GraphCollections):
         for tensor in set(op.inputs):
             tensor._consumers[:] = [c for c in tensor._consumers if c is not op]
 
-    def _check_inputs(
-        self, definition: OpDef, attrs: Mapping[str, Any], inputs: Sequence[Tensor]
-    ) -> None:
-        wanted = definition.input_dtypes(attrs)
-        if len(wanted) != len(inputs):
-            raise TypeError(f"op {definition.name!r} takes {len(wanted)} inputs, got {len(inputs)}")
-        for tensor, dtype in zip(inputs, wanted, strict=True):
-            if not isinstance(tensor, Tensor):
-                raise TypeError(f"an input of an op must be a Tensor, got {tensor!r}")
-            if tensor.graph is not self:
-                raise ValueError(f"{tensor!r} must be from the same graph as the op that takes it.")
-            found = tensor.dtype
-            # A reference is read where a value is wanted.
-            if found is not dtype and found.base_dtype is not dtype:
-                raise TypeError(f"op {definition.name!r} takes {dtype.name}, got {tensor!r}")
-
     def _check_not_finalized(self) -> None:
         if self._is_finalized:
             raise RuntimeError("Graph is finalized and cannot be modified.")
-
-
-def _check_types(
-    op_type: str, verb: str, found: Sequence[DType], expected: Sequence[Any] | None
-) -> None:
-    if expected is None:
-        return
-    wanted = [as_dtype(dtype).base_dtype for dtype in expected]
-    if wanted != [dtype.base_dtype for dtype in found]:
-        names = ", ".join(dtype.name for dtype in found) or "nothing"
-        raise TypeError(f"op {op_type!r} {verb} {names}; the caller expects {list(expected)}")
 
 
 _default_graphs: DefaultStack[Graph] = DefaultStack()
