@@ -79,6 +79,33 @@ def test_a_fetch_returns_while_updates_of_the_variable_run_and_wait():
         del lease
 
 
+@pytest.mark.parametrize("kind", ["planned here", "planned by the server"])
+def test_what_a_call_brought_is_counted_until_the_call_has_ended(kind):
+    """Apart for the two kinds of session: those that have a master here wait for the others."""
+    elements = MIB
+    with ps.device("/job:ps/task:0"):
+        v = ps.Variable(ps.zeros([elements]), name="v")
+        fed = ps.placeholder(ps.float32, [elements])
+        push = v.assign_add(fed).op
+    with server_here() as here:
+        cluster = ps.train.ClusterSpec({"ps": [here.address]})
+        target = cluster if kind == "planned here" else f"grpc://{here.address}"
+        with ps.Session(target) as sess:
+            sess.run(v.initializer)
+            held = here.host.store.find("v")
+            assert held is not None
+            values = np.ones(elements, np.float32)
+            with Update(Ref(held)):
+                pushing = in_thread(lambda: sess.run(push, {fed: values}))
+                until(lambda: held._turn.waiting_count == 1)
+                rooms = here.host.stage_room, here.host.step_room
+                used = [room.used_bytes for room in rooms]
+                assert used == ([4 * MIB, 0] if kind == "planned here" else [0, 4 * MIB])
+            pushing.join(WAIT_S)
+            until(lambda: here.host.inflight_bytes == 0)
+            assert (sess.run(v) == 1).all()
+
+
 def test_no_worker_starves_at_one_variable(tmp_path):
     workers, steps, elements = 4, 240, 2 * MIB
     v = ps.Variable(ps.zeros([elements]), name="v")

@@ -115,6 +115,7 @@ def test_metrics_count_what_the_server_does(started):
     assert before["paramserve_variables"] == 0
     assert after["paramserve_variables"] == 1
     assert after["paramserve_variable_bytes"] == 4
+    assert after["paramserve_inflight_bytes"] == 0
     assert after['paramserve_calls_total{kind="run_step"}'] == 1
     assert after['paramserve_call_seconds_total{kind="run_step"}'] > 0
     assert after["paramserve_received_bytes_total"] > before["paramserve_received_bytes_total"]
