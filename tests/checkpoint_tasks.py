@@ -137,3 +137,13 @@ def entries_of(values: Mapping[str, Any]) -> list[messages.CheckpointEntry]:
     """An entry for each value, as `Task.set` makes variables of them."""
     arrays = {name: array_of(value) for name, value in values.items()}
     return [entry(n, as_dtype(a.dtype), a.shape) for n, a in arrays.items()]
+
+
+def two_tasks(folder: Path, *, shared: bool = False) -> tuple[Tasks, list[Task]]:
+    """Two tasks, each with a disk of its own unless `shared`."""
+    tasks = []
+    for i in range(2):
+        root = folder / ("disk" if shared else f"disk{i}")
+        root.mkdir(exist_ok=True)
+        tasks.append(Task(root, name=f"/job:ps/replica:0/task:{i}"))
+    return Tasks(*tasks), tasks

@@ -11,19 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from checkpoint_tasks import Task, Tasks, array_of, entries_of, entry
+from checkpoint_tasks import Task, Tasks, array_of, entries_of, entry, two_tasks
 from paramserve_core import dtypes
-from paramserve_core.checkpoint.index import Layout, encode_index
-from paramserve_core.checkpoint.merging import merge_shards
 from paramserve_core.dtypes import ALL_TYPES, as_dtype
 from paramserve_core.errors import (
-    AbortedError,
     FailedPreconditionError,
     InvalidArgumentError,
     NotFoundError,
     OpError,
     ResourceExhaustedError,
-    UnavailableError,
     UnimplementedError,
 )
 from paramserve_core.executor.memory import StoreBudget
@@ -42,16 +38,6 @@ def names_in(directory) -> list[str]:
 @pytest.fixture
 def task(tmp_path):
     return Task(tmp_path)
-
-
-def pair(tmp_path, *, shared=False):
-    """Two tasks, each with a disk of its own unless `shared`."""
-    tasks = []
-    for i in range(2):
-        root = tmp_path / ("disk" if shared else f"disk{i}")
-        root.mkdir(exist_ok=True)
-        tasks.append(Task(root, name=f"/job:ps/replica:0/task:{i}"))
-    return Tasks(*tasks), tasks
 
 
 def some_values(dtype):
@@ -147,7 +133,7 @@ def test_updates_go_on_in_place_once_a_save_is_over(task):
 @pytest.mark.parametrize("layout", [0, V2], ids=["own", "bundle"])
 @pytest.mark.parametrize("shared", [False, True], ids=["own disks", "one disk"])
 def test_tasks_restore_what_they_saved(tmp_path, shared, layout):
-    tasks, (first, second) = pair(tmp_path, shared=shared)
+    tasks, (first, second) = two_tasks(tmp_path, shared=shared)
     first.set(a=[1.0])
     second.set(b=[2, 3])
     tasks.place = {"b": second.name}
@@ -161,7 +147,7 @@ def test_tasks_restore_what_they_saved(tmp_path, shared, layout):
 
 @pytest.mark.parametrize("layout", [0, V2], ids=["own", "bundle"])
 def test_restore_onto_another_placement_fetches_from_those_that_have_it(tmp_path, layout):
-    tasks, (first, second) = pair(tmp_path)
+    tasks, (first, second) = two_tasks(tmp_path)
     first.set(a=np.arange(10.0), s=["x", "yy"])
     second.set(b=np.arange(5))
     tasks.place = {"b": second.name}
@@ -175,7 +161,7 @@ def test_restore_onto_another_placement_fetches_from_those_that_have_it(tmp_path
 
 
 def test_restore_onto_a_single_task_of_another_cluster(tmp_path):
-    tasks, (first, second) = pair(tmp_path, shared=True)
+    tasks, (first, second) = two_tasks(tmp_path, shared=True)
     first.set(a=[1.0])
     second.set(b=[2.0])
     tasks.place = {"b": second.name}
@@ -208,7 +194,7 @@ def test_partitioned_variable_restores_into_any_partitioning(
     full = np.arange(63).reshape(9, 7)
     full = full.astype(dtype) if dtype is not object else array_of(full.astype(str))
     element = as_dtype(full.dtype)
-    tasks, (first, second) = pair(tmp_path)
+    tasks, (first, second) = two_tasks(tmp_path)
     entries = []
     for i, (part, where) in enumerate(cut(full, 2, 5, axis=saved_axis)):
         node = f"part{i}"
@@ -261,7 +247,7 @@ def test_missing_key_is_named_with_those_that_resemble_it(task):
     ids=["shape", "dtype", "key", "full shape", "slice"],
 )
 def test_restore_that_fails_changes_no_variable(tmp_path, bad, error, text):
-    tasks, (first, second) = pair(tmp_path)
+    tasks, (first, second) = two_tasks(tmp_path)
     first.set(a=[1.0])
     second.set(b=[2.0, 3.0])
     tasks.place = {"b": second.name, "missing": second.name}
@@ -340,7 +326,7 @@ def test_save_without_its_directory(task):
 
 
 def test_save_of_an_uninitialized_variable_leaves_nothing(tmp_path):
-    tasks, (first, second) = pair(tmp_path)
+    tasks, (first, second) = two_tasks(tmp_path)
     first.set(a=[1.0])
     tasks.place = {"b": second.name}
     with pytest.raises(FailedPreconditionError, match="uninitialized value b"):
@@ -390,7 +376,7 @@ def test_checkpoint_may_have_any_name_that_the_disk_takes(task, name, layout):
 
 
 def test_two_variables_under_one_name_are_refused(tmp_path):
-    tasks, (first, second) = pair(tmp_path)
+    tasks, (first, second) = two_tasks(tmp_path)
     first.set(a=[1.0])
     second.set(b=[2.0])
     tasks.place = {"b": second.name}
@@ -404,127 +390,6 @@ def test_v1_is_not_written(task):
     task.set(v=[1.0])
     with pytest.raises(UnimplementedError, match="are read, not written"):
         Tasks(task).save("model", *entries_of({"v": [1.0]}), format=V1)
-
-
-def test_saving_again_to_a_path_replaces_the_checkpoint(task):
-    tasks = Tasks(task)
-    for value in (1.0, 2.0):
-        task.set(v=[value])
-        tasks.save("model", *entries_of({"v": [value]}))
-    assert len(names_in(task.root)) == 3
-    task.set(v=[0.0])
-    tasks.restore("model", *entries_of({"v": [0.0]}))
-    assert task.get("v").tolist() == [2.0]
-
-
-def test_saving_again_in_another_format_replaces_the_checkpoint(task):
-    tasks = Tasks(task)
-    for value, layout in ((1.0, 0), (2.0, V2), (3.0, 0)):
-        task.set(v=[value])
-        tasks.save("model", *entries_of({"v": [value]}), format=layout)
-        assert len(names_in(task.root)) == 3
-        task.set(v=[0.0])
-        tasks.restore("model", *entries_of({"v": [0.0]}))
-        assert task.get("v").tolist() == [value]
-
-
-def test_saving_again_from_other_tasks_replaces_the_checkpoint(tmp_path):
-    tasks, (first, second) = pair(tmp_path)
-    entries = entries_of({"v": [0.0]})
-    for value, where in ((1.0, first), (2.0, second), (3.0, first)):
-        tasks.place = {"v": where.name}
-        where.set(v=[value])
-        tasks.save("model", *entries)
-        where.set(v=[0.0])
-        tasks.restore("model", *entries)
-        assert where.get("v").tolist() == [value]
-        other = second if where is first else first
-        assert [n for n in names_in(other.root) if n != "checkpoint"] == []
-
-
-def test_save_while_another_to_the_same_path_runs_is_refused(task):
-    task.set(v=[1.0])
-    request = messages.TakeSnapshotRequest(
-        save_id="0" * 16, path="model", entries=entries_of({"v": [1.0]})
-    )
-    task.call(request)
-    with pytest.raises(AbortedError, match=r"another save to .*model is in progress"):
-        Tasks(task).save("model", *entries_of({"v": [1.0]}))
-    task.checkpoints.forget(task.session)
-    Tasks(task).save("model", *entries_of({"v": [1.0]}))
-
-
-def test_failure_on_one_task_takes_the_save_back_everywhere(tmp_path):
-    tasks, (first, second) = pair(tmp_path)
-    first.set(a=[1.0])
-    second.set(b=[2.0])
-    tasks.place = {"b": second.name}
-    original = second.call
-
-    def fail_to_write(request, tensors=()):
-        if isinstance(request, messages.WriteShardRequest):
-            raise UnavailableError(None, None, "out of reach")
-        return original(request, tensors)
-
-    second.call = fail_to_write
-    with pytest.raises(UnavailableError):
-        tasks.save("model", *entries_of({"a": [1.0], "b": [2.0]}))
-    assert names_in(first.root) == names_in(second.root) == []
-    assert first.store.find("a")._references() <= 2  # no lease is left
-
-
-def test_each_call_of_a_save_and_restore_can_be_repeated(task):
-    """A call whose answer was lost is made again."""
-    task.set(v=[1.0])
-    original = task.call
-    answers = []
-
-    def twice(request, tensors=()):
-        first = original(request, tensors)
-        second = original(request, tensors)
-        answers.append((type(request).__name__, first[0], second[0]))
-        return second
-
-    task.call = twice
-    tasks = Tasks(task)
-    tasks.save("model", *entries_of({"v": [1.0]}))
-    task.set(v=[2.0])
-    tasks.restore("model", *entries_of({"v": [1.0]}))
-    assert task.get("v").tolist() == [1.0]
-    assert all(first == second for _, first, second in answers)
-    assert len(answers) == 8
-
-
-@pytest.mark.parametrize("steps", [1, 2, 3])
-def test_session_that_ends_takes_its_save_along_until_it_is_prepared(task, steps):
-    task.set(v=[1.0])
-    save_id = "0123456789abcdef"
-    calls = [
-        messages.TakeSnapshotRequest(
-            save_id=save_id, path="model", entries=entries_of({"v": [1.0]})
-        ),
-        messages.WriteShardRequest(save_id=save_id, shard=0, shard_count=1),
-        None,
-    ]
-    written = None
-    for request in calls[:steps]:
-        if request is None:
-            index = index_of(written, save_id)
-            request = messages.PrepareCommitRequest(save_id=save_id, index=index)
-        written = task.call(request)[0] or written
-    task.checkpoints.forget("somebody else")
-    assert bool(names_in(task.root)) == (steps > 1)
-    task.checkpoints.forget(task.session)
-    # A prepared save may be committed elsewhere: only the next save can tell.
-    assert len(names_in(task.root)) == (2 if steps == 3 else 0)
-    Tasks(task).save("other", *entries_of({"v": [1.0]}))
-    assert not [name for name in names_in(task.root) if save_id in name]
-
-
-def index_of(written, save_id):
-    shards = [written]
-    index = merge_shards(Layout.SAFETENSORS, shards, save_id=save_id, generation=1, writer="test")
-    return encode_index(index)
 
 
 def test_many_threads_restore_at_once(tmp_path):
