@@ -93,7 +93,10 @@ _unary("negative abs sign square exp expm1 sin cos tan atan sinh cosh tanh asinh
 _unary("sigmoid erf erfc floor ceil round rint", normal(5))
 _unary("sqrt rsqrt log log1p reciprocal", positive(5))
 _unary("asin acos atanh", unit(5))
-_unary("lgamma", positive(5), twice=False)  # its second derivative is no op here
+_unary("lgamma", positive(5))
+_unary("digamma", positive(5))
+_add("polygamma", lambda ns, x: ns.polygamma(ns.cast([0, 1, 3], x.dtype), x), positive(3))
+_add("zeta", lambda ns, q: ns.zeta(ns.cast([2.0, 3.5], q.dtype), q), positive(3, 2))
 _unary("acosh", positive(5) + 1.0)
 _add("inv", lambda ns, x: _raw("Inv", ns, x=x), positive(5))
 for _name in ("add", "subtract", "multiply", "maximum", "minimum", "squared_difference"):
@@ -439,6 +442,15 @@ _add(
 
 # Family nn_conv.
 
+
+def _moved_by(ns: Any, function: Any, x: Any, v: Any) -> Any:
+    """How `function(x)` moves as x moves by `v`: the gradient of the gradient by its weights."""
+    y = function(x)
+    weights = ns.zeros_like(y)
+    (back,) = ns.gradients(y, x, weights)
+    return ns.gradients(back, weights, v)
+
+
 for _padding in ("SAME", "VALID"):
     _add(
         f"conv2d {_padding}",
@@ -457,7 +469,15 @@ for _padding in ("SAME", "VALID"):
         f"max_pool {_padding}",
         lambda ns, x, p=_padding: ns.nn.max_pool(x, [1, 3, 2, 1], [1, 2, 1, 1], p),
         distinct(1, 4, 3, 2),
-        twice=False,  # that of MaxPoolGrad is no op here
+    )
+    _add(
+        f"max_pool {_padding}, what moves its largest elements",
+        lambda ns, x, v, p=_padding: _moved_by(
+            ns, lambda x: ns.nn.max_pool(x, [1, 3, 2, 1], [1, 2, 1, 1], p), x, v
+        ),
+        distinct(1, 4, 3, 2),
+        normal(1, 4, 3, 2),
+        oracle=False,
     )
     _add(
         f"avg_pool {_padding}",

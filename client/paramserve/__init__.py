@@ -46,7 +46,10 @@ from paramserve._framework.seeds import get_seed as get_seed
 from paramserve._framework.seeds import set_random_seed as set_random_seed
 from paramserve._framework.shape_inference import RegisterShape as RegisterShape
 from paramserve._framework.tensor import Tensor as Tensor
+from paramserve._gradients.custom import custom_gradient as custom_gradient
+from paramserve._gradients.hessians import hessians as hessians
 from paramserve._gradients.walk import AggregationMethod as AggregationMethod
+from paramserve._gradients.walk import UnconnectedGradients as UnconnectedGradients
 from paramserve._gradients.walk import gradients as gradients
 from paramserve._ops import operators as _operators  # noqa: F401 # puts them into Tensor
 from paramserve._ops.arrangement import diag as diag
@@ -154,6 +157,7 @@ from paramserve._ops.elementary import log_sigmoid as log_sigmoid
 from paramserve._ops.elementary import logical_not as logical_not
 from paramserve._ops.elementary import neg as neg
 from paramserve._ops.elementary import negative as negative
+from paramserve._ops.elementary import polygamma as polygamma
 from paramserve._ops.elementary import real as real
 from paramserve._ops.elementary import reciprocal as reciprocal
 from paramserve._ops.elementary import rint as rint
@@ -167,6 +171,7 @@ from paramserve._ops.elementary import sqrt as sqrt
 from paramserve._ops.elementary import square as square
 from paramserve._ops.elementary import tan as tan
 from paramserve._ops.elementary import tanh as tanh
+from paramserve._ops.elementary import zeta as zeta
 from paramserve._ops.functions import py_func as py_func
 from paramserve._ops.indexing import boolean_mask as boolean_mask
 from paramserve._ops.indexing import dynamic_partition as dynamic_partition

@@ -23,7 +23,8 @@ ELSEWHERE = {
     # What gradients are made of.
     *("AvgPoolGrad", "BiasAddGrad", "BroadcastGradientArgs", "ConcatOffset"),
     *("DepthwiseConv2dNativeBackpropFilter", "DepthwiseConv2dNativeBackpropInput", "EluGrad"),
-    *("InvGrad", "LeakyReluGrad", "MaxPoolGrad", "MirrorPadGrad", "ReciprocalGrad"),
+    *("InvGrad", "LeakyReluGrad", "MaxPoolGrad", "MaxPoolGradGrad", "MirrorPadGrad"),
+    *("ReciprocalGrad",),
     *("Relu6Grad", "ReluGrad", "RsqrtGrad", "SeluGrad", "SigmoidGrad", "SoftplusGrad"),
     *("SoftsignGrad", "SparseSegmentMeanGrad", "SparseSegmentSqrtNGrad"),
     *("SparseSegmentSumGrad", "SqrtGrad", "StridedSliceGrad", "TanhGrad"),

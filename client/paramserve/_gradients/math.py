@@ -319,10 +319,20 @@ def _lgamma(op: Operation, grad: Tensor) -> Tensor:
 
 @RegisterGradient("Digamma")
 def _digamma(op: Operation, grad: Tensor) -> Tensor:
-    raise LookupError(
-        f"the gradient of {op.name!r} (Digamma) would need the polygamma function, which is no op "
-        "here; register another with gradient_override_map"
-    )
+    x = op.inputs[0]
+    return grad * fn.polygamma(constant(1, x.dtype.base_dtype), x)
+
+
+@RegisterGradient("Polygamma")
+def _polygamma(op: Operation, grad: Tensor) -> Pair:
+    a, x = op.inputs
+    return None, summed_to(grad * fn.polygamma(a + 1, x), x, a)
+
+
+@RegisterGradient("Zeta")
+def _zeta(op: Operation, grad: Tensor) -> Pair:
+    x, q = op.inputs
+    return None, summed_to(-grad * x * fn.zeta(x + 1, q), q, x)
 
 
 @RegisterGradient("Real")

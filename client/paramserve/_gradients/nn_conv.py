@@ -90,10 +90,25 @@ def _max_pool(op: Operation, grad: Tensor) -> Tensor:
 
 @RegisterGradient("MaxPoolGrad")
 def _max_pool_grad(op: Operation, grad: Tensor) -> Gradients:
-    raise LookupError(
-        f"the gradient of {op.name!r} (MaxPoolGrad) would need an op that picks the gradients of "
-        "the largest elements, which is not there; register another with gradient_override_map"
-    )
+    return [None, None, _through_largest("MaxPoolGradGrad", op, grad)]
+
+
+@RegisterGradient("MaxPoolGradGrad")
+def _max_pool_grad_grad(op: Operation, grad: Tensor) -> Gradients:
+    return [None, None, _through_largest("MaxPoolGrad", op, grad)]
+
+
+def _through_largest(op_type: str, op: Operation, grad: Tensor) -> Tensor:
+    """The gradient of a map that is linear, and knows the images by where they are largest."""
+    if op.attrs["padding"] == "EXPLICIT":
+        raise LookupError(
+            f"the gradient of {op.name!r} ({op.type}) is not known for explicit padding; pad the "
+            "images before pooling them"
+        )
+    attrs = _same(op)
+    attrs.pop("explicit_paddings", None)
+    images, pooled, _ = op.inputs
+    return emit_tensor(op_type, None, orig_input=images, orig_output=pooled, grad=grad, **attrs)
 
 
 @RegisterGradient("AvgPool")

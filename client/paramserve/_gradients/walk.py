@@ -10,6 +10,7 @@ Thread rule: adds to the graph of the calling thread; see `Graph`.
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, ClassVar
@@ -54,6 +55,13 @@ class AggregationMethod:
     EXPERIMENTAL_ACCUMULATE_N: ClassVar[int] = 2
 
 
+class UnconnectedGradients(enum.Enum):
+    """What `gradients` answers for a tensor that the result does not depend on."""
+
+    NONE = "none"
+    ZERO = "zero"
+
+
 def gradients(
     ys: Any,
     xs: Any,
@@ -63,6 +71,7 @@ def gradients(
     gate_gradients: bool = False,
     aggregation_method: int | None = None,
     stop_gradients: Any = None,
+    unconnected_gradients: UnconnectedGradients | str = UnconnectedGradients.NONE,
 ) -> list[Gradient | None]:
     """The derivatives of the sum of `ys` by each of `xs`.
 
@@ -79,16 +88,24 @@ def gradients(
         gate_gradients: make all gradients of an op be there before any of them is used.
         aggregation_method: one of `AggregationMethod`.
         stop_gradients: tensors that count as constants.
+        unconnected_gradients: one of `UnconnectedGradients` or its value.
 
     Returns:
-        A gradient for each of `xs`; None where `ys` do not depend on it.
+        A gradient for each of `xs`; None, or zeros, where `ys` do not depend on it.
 
     Raises:
         LookupError: an op on the way has no gradient function.
         TypeError: a gradient of another kind of type than what it is the gradient of.
-        ValueError: lengths that differ, an unknown aggregation method, or a gradient function
-            whose answer does not fit its op.
+        ValueError: lengths that differ, an unknown aggregation method or way to handle unconnected
+            gradients, or a gradient function whose answer does not fit its op.
     """
+    try:
+        unconnected = UnconnectedGradients(unconnected_gradients)
+    except ValueError:
+        raise ValueError(
+            f"Unknown value for unconnected_gradients: {unconnected_gradients!r}; one of "
+            f"{[kind.value for kind in UnconnectedGradients]}"
+        ) from None
     method = AggregationMethod.DEFAULT if aggregation_method is None else aggregation_method
     if method not in (
         AggregationMethod.ADD_N,
@@ -111,7 +128,13 @@ def gradients(
             with walk.place_of(y.op):
                 walk.receive(y, _initial(y, grad_y, i))
         walk.run(y_tensors, x_tensors, stop_tensors)
-        return [walk.gradient(x) for x in x_tensors]
+        found = [walk.gradient(x) for x in x_tensors]
+        if unconnected is UnconnectedGradients.ZERO:
+            return [
+                zeros_like(x) if gradient is None else gradient
+                for x, gradient in zip(x_tensors, found, strict=True)
+            ]
+        return found
 
 
 def _as_list(values: Any) -> list[Any]:

@@ -47,6 +47,7 @@ __all__ = [
     "logical_not",
     "neg",
     "negative",
+    "polygamma",
     "real",
     "reciprocal",
     "rint",
@@ -60,6 +61,7 @@ __all__ = [
     "square",
     "tan",
     "tanh",
+    "zeta",
 ]
 
 
@@ -220,6 +222,30 @@ def lgamma(x: TensorLike, name: str | None = None) -> Tensor:
 def digamma(x: TensorLike, name: str | None = None) -> Tensor:
     """The derivative of `lgamma`."""
     return emit_tensor("Digamma", name, x=x)
+
+
+def polygamma(a: TensorLike, x: TensorLike, name: str | None = None) -> Tensor:
+    """The `a`-th derivative of `digamma`, with broadcasting.
+
+    Args:
+        a: float32 or float64, whole numbers that are not negative; for others the result is NaN.
+        x: of the same type. Below -128 the result is NaN.
+        name: the name of the op.
+    """
+    return emit_tensor("Polygamma", name, a=a, x=x)
+
+
+def zeta(x: TensorLike, q: TensorLike, name: str | None = None) -> Tensor:
+    """The zeta function of Hurwitz, the sum over k from 0 of `1 / (q + k)^x`, with broadcasting.
+
+    It has a gradient by `q` only.
+
+    Args:
+        x: float32 or float64, larger than 1.
+        q: of the same type. Below -128, and below 0 for a fractional `x`, the result is NaN.
+        name: the name of the op.
+    """
+    return emit_tensor("Zeta", name, x=x, q=q)
 
 
 def floor(x: TensorLike, name: str | None = None) -> Tensor:

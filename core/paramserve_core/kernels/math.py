@@ -110,6 +110,14 @@ for _op, _function in {
     kernel(_op)(widened(_ufunc_unary(_function)))
 
 
+@kernel("Polygamma", "Zeta")
+@quiet
+def _of_two(node: KernelNode, x: Array, y: Array) -> Array:
+    broadcast_shape(x, y)
+    function = special_functions.polygamma if node.op == "Polygamma" else special_functions.zeta
+    return np.asarray(function(*np.broadcast_arrays(x, y)))
+
+
 @kernel("Equal", "NotEqual")
 def _equality(node: KernelNode, x: Array, y: Array) -> Array:
     differ = node.op == "NotEqual"

@@ -201,6 +201,24 @@ def _max_pool_gradient(
     return _in_layout(node, pooling.largest_gradient(grid, images, gradient))
 
 
+@kernel("MaxPoolGradGrad")
+@widened
+@quiet
+def _max_pool_second_gradient(
+    node: KernelNode, orig_input: Array, orig_output: Array, grad: Array
+) -> Array:
+    check_rank(node.op, "orig_input", orig_input, 4)
+    images = _channels_last(node, orig_input)
+    grid = _pooling_grid(node, images.shape)
+    _check_result(node, "orig_output", orig_output, len(images), grid, images.shape[3])
+    if grad.shape != orig_input.shape:
+        invalid(
+            f"{node.op}: grad must have the shape of orig_input, {list(orig_input.shape)}, not "
+            f"{list(grad.shape)}"
+        )
+    return _in_layout(node, pooling.at_largest(grid, images, _channels_last(node, grad)))
+
+
 @kernel("AvgPoolGrad")
 @widened
 @quiet

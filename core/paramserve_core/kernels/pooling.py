@@ -9,6 +9,7 @@ Thread rule: pure functions.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -28,17 +29,38 @@ def largest(grid: Grid, images: Array) -> Array:
 
 def largest_gradient(grid: Grid, images: Array, gradient: Array) -> Array:
     """What flows back from each window to its largest element, to the first of equal ones."""
+    flowing = np.zeros(grid.padded_shape(images.shape[0], images.shape[3]), gradient.dtype)
+    for tap, chosen in _firsts(grid, images):
+        seen = grid.seen(flowing, tap)
+        np.add(seen, gradient, out=seen, where=chosen)
+    return np.ascontiguousarray(grid.inside(flowing))
+
+
+def at_largest(grid: Grid, images: Array, values: Array) -> Array:
+    """What `values` has where each window has its largest element, the first of equal ones.
+
+    Args:
+        grid: the windows.
+        images: what the windows see.
+        values: of the shape of `images`.
+    """
+    padded = grid.pad(values, 0)
+    result = np.zeros(_result_shape(grid, images.shape), values.dtype)
+    for tap, chosen in _firsts(grid, images):
+        np.copyto(result, grid.seen(padded, tap), where=chosen)
+    return result
+
+
+def _firsts(grid: Grid, images: Array) -> Iterator[tuple[Any, Array]]:
+    """For each tap, in which windows it sees the largest element, the first of equal ones."""
     padded = grid.pad(images, _least(images.dtype))
     best = largest(grid, images)
-    flowing = np.zeros(padded.shape, gradient.dtype)
     waiting = np.ones(best.shape, np.bool_)
     for tap in grid.taps():
         chosen = np.equal(grid.seen(padded, tap), best)
         chosen &= waiting
         waiting ^= chosen
-        seen = grid.seen(flowing, tap)
-        np.add(seen, gradient, out=seen, where=chosen)
-    return np.ascontiguousarray(grid.inside(flowing))
+        yield tap, chosen
 
 
 def mean(grid: Grid, images: Array) -> Array:

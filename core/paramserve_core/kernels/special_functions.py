@@ -1,11 +1,12 @@
-"""The error function and the logarithm of the gamma function, for float32 and float64 arrays.
+"""The error function and those around gamma and zeta, for float32 and float64 arrays.
 
 NumPy has neither. The error function is W. J. Cody's rational Chebyshev approximation on three
 intervals ("Rational Chebyshev approximations for the error function", Math. Comp. 23, 1969), good
 to the last digits of a double. The gamma function is C. Lanczos' approximation ("A precision
 approximation of the gamma function", SIAM J. Numer. Anal. B 1, 1964) with g = 7 and nine terms;
 digamma is the asymptotic series after the argument was shifted up by its recurrence (J. M.
-Bernardo, Algorithm AS 103, 1976). Both gamma functions use the reflection formula below 1/2.
+Bernardo, Algorithm AS 103, 1976). Both gamma functions use the reflection formula below 1/2. The
+zeta function is a sum of its first terms and the Euler-Maclaurin formula for the rest.
 
 Results have the type of the argument, and float32 is computed in float32. Warnings are the
 caller's to silence.
@@ -158,6 +159,20 @@ _LANCZOS = (
     1.5056327351493116e-7,
 )
 _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
+# Terms B(2k) / (2k)! of the Euler-Maclaurin formula for zeta, k from 1.
+_ZETA_SERIES = (
+    1 / 12,
+    -1 / 720,
+    1 / 30240,
+    -1 / 1209600,
+    1 / 47900160,
+    -691 / 1307674368000,
+    1 / 74724249600,
+    -3617 / 10670622842880000,
+)
+# The formula is good where it begins beyond the exponent; the terms of larger ones hardly count.
+_ZETA_SHIFTS = (10, 40)
+_ZETA_LEAST = -128
 # Terms B(2k) / 2k of digamma's asymptotic series in 1/x², highest power first.
 _DIGAMMA_SERIES = (1 / 12, -691 / 32760, 1 / 132, -1 / 240, 1 / 252, -1 / 120, 1 / 12)
 _DIGAMMA_SHIFT = 10
@@ -196,3 +211,52 @@ def digamma(x: Array) -> Array:
     cotangent = math.pi / np.tan(math.pi * fraction)
     result = np.where(reflected, result - cotangent, result)
     return np.where(reflected & (fraction == 0), np.nan, result)
+
+
+def zeta(x: Array, q: Array) -> Array:
+    """The sum over k from 0 of `1 / (q + k)^x`, the zeta function of Hurwitz.
+
+    It is infinite at x = 1, and where q is 0 or a negative integer for an even x; for another x
+    the sides of that pole differ, and it is nan. It is nan also for x < 1, for a negative q with a
+    fractional x, and below q = -128, which would take a sum of many terms.
+
+    Args:
+        x: the exponent.
+        q: where the sum begins, of the shape of `x`.
+    """
+    if x.dtype != np.float64:
+        return zeta(x.astype(np.float64), q.astype(np.float64)).astype(x.dtype)
+    result = np.zeros(x.shape)
+    base = np.where((q > _ZETA_LEAST) & np.isfinite(q), q, 1.0)
+    begin = base
+    shift = np.clip(x, *_ZETA_SHIFTS)
+    while (low := base < shift).any():
+        result += np.where(low, np.power(base, -x), 0)
+        base = np.where(low, base + 1, base)
+    power = np.power(base, -x)
+    result += power * (base / (x - 1) + 0.5)
+    rising = x * power / base
+    for k, coefficient in enumerate(_ZETA_SERIES):
+        result += coefficient * rising
+        rising = rising * (x + 2 * k + 1) * (x + 2 * k + 2) / np.square(base)
+    pole = np.where(np.mod(x, 2) == 0, np.inf, np.nan)
+    result = np.where((begin <= 0) & (begin == np.rint(begin)), pole, result)
+    result = np.where((q < 0) & (x != np.rint(x)) | (q <= _ZETA_LEAST) | (x < 1), np.nan, result)
+    result = np.where(np.isposinf(q) & (x > 1), 0, result)
+    result = np.where(np.isnan(x) | np.isnan(q), np.nan, result)
+    return np.where(x == 1, np.inf, result)
+
+
+def polygamma(a: Array, x: Array) -> Array:
+    """The `a`-th derivative of `digamma`; nan where `a` is no integer or is negative.
+
+    Args:
+        a: which derivative.
+        x: the argument, of the shape of `a`.
+    """
+    if x.dtype != np.float64:
+        return polygamma(a.astype(np.float64), x.astype(np.float64)).astype(x.dtype)
+    sign = np.where(np.mod(a, 2) == 1, 1.0, -1.0)
+    result = sign * np.exp(lgamma(a + 1)) * zeta(a + 1, x)
+    result = np.where(a == 0, digamma(x), result)
+    return np.where((a < 0) | (a != np.rint(a)), np.nan, result)

@@ -104,6 +104,15 @@ register_op(
     shape=shape_functions.broadcast,
 )
 
+for _name, _inputs in (("Polygamma", "a: T, x: T"), ("Zeta", "x: T, q: T")):
+    register_op(
+        _name,
+        inputs=_inputs,
+        outputs="z: T",
+        attrs={"T": type_attr((float32, float64))},
+        shape=shape_functions.broadcast,
+    )
+
 _unary("Neg Sign Round Reciprocal Inv", _SIGNED_NUMBERS)
 _unary("Abs", FLOATS + SIGNED)
 _unary("Square", NUMBERS)

@@ -168,6 +168,13 @@ register_op(
     shape=_like_input,
 )
 register_op(
+    "MaxPoolGradGrad",
+    inputs="orig_input: T, orig_output: T, grad: T",
+    outputs="output: T",
+    attrs={"T": type_attr(REALS), **_POOL, **_PLAIN_PADDING},
+    shape=_pooled,
+)
+register_op(
     "AvgPool",
     inputs="value: T",
     outputs="output: T",

@@ -127,3 +127,4 @@ def test_the_gradient_of_a_max_pool_flows_where_tensorflows_does(tf, data):
     images, _, gradient = case.inputs
     (pooled,) = kernel_driver.run("MaxPool", images, **case.attrs)
     assert_agrees(tf, "MaxPoolGrad", images, pooled, gradient, **case.attrs, atol=1e-4)
+    assert_agrees(tf, "MaxPoolGradGrad", images, pooled, images * 2, **case.attrs)

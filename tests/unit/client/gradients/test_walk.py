@@ -281,13 +281,6 @@ def test_a_prevented_gradient_says_why(session):
         ps.gradients(y, x)
 
 
-def test_the_second_derivative_of_lgamma_is_refused(session):
-    x = ps.constant(2.0)
-    (first,) = ps.gradients(ps.lgamma(x), x)
-    with pytest.raises(LookupError, match="polygamma"):
-        ps.gradients(first, x)
-
-
 # What is asked.
 
 

@@ -207,6 +207,7 @@ REFUSED = {
     "a pool of 0": ("MaxPool", Case(X, **{**POOL, "ksize": [1, 0, 2, 1]})),
     "too large a pool": ("AvgPool", Case(X, **{**VALID, "ksize": [1, 9, 2, 1]})),
     "a pool gradient's size": ("MaxPoolGrad", Case(X, X, X[:, 1:], **POOL)),
+    "values at the largest": ("MaxPoolGradGrad", Case(X, X, X[:, 1:], **POOL)),
     "a pooled size": ("MaxPoolGrad", Case(X, X[:, 1:], X, **POOL)),
     "a mean gradient's size": ("AvgPoolGrad", Case(I32([1, 3, 4, 2]), X, **POOL)),
     "a mean gradient's rank": ("AvgPoolGrad", Case(I32([1, 4, 4]), X, **POOL)),
