@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from paramserve._framework.graph import Graph
-from paramserve._saver.meta_graph import export_meta_graph
 from paramserve._saver.importing import import_meta_graph
+from paramserve._saver.meta_graph import export_meta_graph
 from paramserve._saver.saver import Saver
 from paramserve._saver.state import generate_checkpoint_state_proto, get_checkpoint_state
 from paramserve._session.session import Session

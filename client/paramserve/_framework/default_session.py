@@ -39,7 +39,7 @@ def evaluate(
         graph: The graph that `fetch` belongs to.
         feed_dict: As in `Session.run`.
         session: The session, or None for the default one.
-        how: The call in the user's program, for messages, such as `eval()`.
+        how: What the user's program does, for messages.
 
     Raises:
         ValueError: There is no session, or it runs another graph.
@@ -48,17 +48,17 @@ def evaluate(
         session = default_sessions.get()
         if session is None:
             raise ValueError(
-                f"cannot use {how}: no default session is registered. "
-                f"Use `with sess.as_default()` or pass an explicit session to {how}"
+                f"Cannot {how}: No default session is registered. Use `with sess.as_default()` "
+                "or pass an explicit session, `session=sess`"
             )
         if session.graph is not graph:
             raise ValueError(
-                f"cannot use the default session for {how}: the tensor's or operation's graph is "
-                f"different from the session's graph. Pass an explicit session to {how}"
+                f"Cannot use the default session to {how}: the tensor's or operation's graph is "
+                "different from the session's graph. Pass an explicit session, `session=sess`"
             )
     elif session.graph is not graph:
         raise ValueError(
-            f"cannot use the given session for {how}: the tensor's or operation's graph is "
+            f"Cannot use the given session to {how}: the tensor's or operation's graph is "
             "different from the session's graph"
         )
     return session.run(fetch, feed_dict)

@@ -244,7 +244,7 @@ class Operation:
         Raises:
             ValueError: there is no session, or it runs another graph.
         """
-        evaluate(self, self._graph, feed_dict, session, "run()")
+        evaluate(self, self._graph, feed_dict, session, "execute operation using `run()`")
 
     def __repr__(self) -> str:
         return f"<paramserve.Operation '{self._name}' type={self.type}>"

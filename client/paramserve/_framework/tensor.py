@@ -95,7 +95,7 @@ class Tensor:
         Raises:
             ValueError: there is no session, or it runs another graph.
         """
-        return evaluate(self, self.graph, feed_dict, session, "eval()")
+        return evaluate(self, self.graph, feed_dict, session, "evaluate tensor using `eval()`")
 
     @staticmethod
     def override_operator(operator: str, function: Callable[..., Any]) -> None:

@@ -46,6 +46,14 @@ class _AdamFamily(FusedOptimizer):
             self._zeros_slot(var, "m", self._name)
             self._zeros_slot(var, "v", self._name)
 
+    def _get_beta_accumulators(self) -> tuple[Variable, Variable]:
+        """The powers of `beta1` and `beta2` in the default graph, for the next step."""
+        graph = get_default_graph()
+        return (
+            self._get_non_slot_variable("beta1_power", graph),
+            self._get_non_slot_variable("beta2_power", graph),
+        )
+
     def _apply(self, grad: Gradient, var: Variable) -> Any:
         # The dense op is TensorFlow's, in which hyperparameters are of the variable's type.
         dtype = precise_type(var) if isinstance(grad, IndexedSlices) else var.dtype.base_dtype
@@ -63,13 +71,12 @@ class _AdamFamily(FusedOptimizer):
 
     def _finish(self, update_ops: Sequence[Any], name_scope: str) -> Operation:
         """The powers move on once every variable was updated by the old ones."""
-        graph = get_default_graph()
         moves = []
+        betas = {"beta1": self._beta1, "beta2": self._beta2}
         with scopes.control_dependencies(update_ops):
-            for name, beta in (("beta1_power", self._beta1), ("beta2_power", self._beta2)):
-                power = self._get_non_slot_variable(name, graph)
+            for power, name in zip(self._get_beta_accumulators(), betas, strict=True):
                 with scopes.colocate_with(power.op):
-                    factor = self._hyperparameter(name[:5], beta, power.dtype.base_dtype)
+                    factor = self._hyperparameter(name, betas[name], power.dtype.base_dtype)
                     moves.append(state.assign(power, power * factor, use_locking=True).op)
         return control.group(*update_ops, *moves, name=name_scope)
 

@@ -210,7 +210,7 @@ def piecewise_constant(
         name: the scope of the ops.
 
     Raises:
-        TypeError: a boundary that cannot be of the type of `x`.
+        TypeError: a boundary that is no number.
         ValueError: not one value more than boundaries, or types that differ.
     """
     if len(boundaries) != len(values) - 1:
@@ -236,7 +236,7 @@ def piecewise_constant(
 
 
 def _as_boundary(boundary: TensorLike, wanted: DType) -> Tensor:
-    if not hasattr(boundary, "dtype"):
+    if not hasattr(boundary, "dtype") and not (isinstance(boundary, float) and wanted.is_integer):
         return convert_to_tensor(boundary, wanted, name="boundary")
     tensor = convert_to_tensor(boundary, name="boundary")
     found = tensor.dtype.base_dtype

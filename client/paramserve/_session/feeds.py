@@ -83,8 +83,8 @@ class FedTensor:
             array = self._converted(value)
         if array.shape != self._whole_shape and not self._shape.is_compatible_with(array.shape):
             raise ValueError(
-                f"Cannot feed value of shape {array.shape} for {self.tensor!r}, which has shape "
-                f"{self._shape}"
+                f"Cannot feed value of shape {array.shape} for Tensor {self.tensor.name!r}, which "
+                f"has shape '{self._shape}'"
             )
         return array
 

@@ -171,7 +171,7 @@ class FileWriter:
             ValueError: the tag was used before.
         """
         if tag in self._run_tags:
-            raise ValueError(f"the tag {tag!r} was already used for this event type")
+            raise ValueError(f"The provided tag was already used for this event type: {tag!r}")
         self._run_tags.add(tag)
         event = Event()
         event.tagged_run_metadata.tag = tag

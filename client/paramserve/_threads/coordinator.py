@@ -167,9 +167,9 @@ class Coordinator:
         self.raise_requested_exception()
         if alive and not ignore_live_threads:
             raise RuntimeError(
-                f"{len(alive)} of {len(waited_for)} threads still run {stop_grace_period_secs:g} s "
-                f"after they were asked to stop: {', '.join(alive)}; each must ask should_stop() "
-                "between two pieces of work"
+                f"Coordinator stopped with threads still running: {' '.join(alive)} "
+                f"({len(alive)} of {len(waited_for)}, {stop_grace_period_secs:g} s after they were "
+                "asked to stop); each must ask should_stop() between two pieces of work"
             )
         if alive:
             _log.info("threads still run: %s", ", ".join(alive))

@@ -169,13 +169,13 @@ def test_eval_and_run_use_the_session_given_or_the_default_one(graph, split):
     with default_sessions.entered(session):
         assert split[0].eval() == (split[0], None)
         assert split[0].op.run() is None
-    with pytest.raises(ValueError, match="no default session is registered"):
+    with pytest.raises(ValueError, match="No default session is registered"):
         split[0].eval()
-    with pytest.raises(ValueError, match="cannot use the given session for eval"):
+    with pytest.raises(ValueError, match="Cannot use the given session to evaluate"):
         split[0].eval(session=FakeSession(Graph()))
     with (
         default_sessions.entered(FakeSession(Graph())),
-        pytest.raises(ValueError, match="cannot use the default session for run"),
+        pytest.raises(ValueError, match="Cannot use the default session to execute"),
     ):
         split[0].op.run()
 

@@ -81,10 +81,11 @@ def test_pieces_that_do_not_fit_are_refused():
     x = ps.constant(3)
     with pytest.raises(ValueError, match="1 less than the length of values, and they are 1 and 3"):
         train.piecewise_constant(x, [1], [0.1, 0.2, 0.3])
+    for boundary in (1.5, ps.constant(1.5)):
+        with pytest.raises(ValueError, match=r"Boundaries \(float32\) must have the same dtype"):
+            train.piecewise_constant(x, [boundary], [0.1, 0.2])
     with pytest.raises(TypeError, match="int32"):
-        train.piecewise_constant(x, [1.5], [0.1, 0.2])
-    with pytest.raises(ValueError, match=r"Boundaries \(float32\) must have the same dtype as x"):
-        train.piecewise_constant(x, [ps.constant(1.5)], [0.1, 0.2])
+        train.piecewise_constant(x, ["one"], [0.1, 0.2])
     with pytest.raises(ValueError, match="same dtype, not float32, float64"):
         train.piecewise_constant(x, [1], [0.1, ps.constant(0.2, ps.float64)])
 

@@ -287,3 +287,11 @@ def test_a_gradient_of_another_shape_at_run_time_changes_nothing(session):
 def test_a_setting_that_makes_no_sense_is_refused(make, text):
     with pytest.raises(ValueError, match=text):
         make()
+
+
+def test_adam_says_which_powers_the_next_step_takes(session):
+    optimizer = AdamOptimizer(beta1=0.5, beta2=0.25)
+    step = optimizer.minimize(ps.square(ps.Variable(3.0)))
+    session.start()
+    session.run(step)
+    assert session.run(optimizer._get_beta_accumulators()) == (0.25, 0.0625)

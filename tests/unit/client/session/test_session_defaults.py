@@ -50,7 +50,7 @@ def test_a_thread_has_no_default_session_of_another():
 
 def test_eval_without_a_session_or_with_one_of_another_graph_says_so():
     a = ps.constant(3)
-    with pytest.raises(ValueError, match="no default session"):
+    with pytest.raises(ValueError, match="No default session"):
         a.eval()
     with ps.Session(graph=ps.Graph()) as other:
         with pytest.raises(ValueError, match="different from the session's graph"):

@@ -145,7 +145,7 @@ def test_what_is_no_event_is_refused(tmp_path):
         with pytest.raises(TypeError, match="MetaGraphDef, got 'GraphDef'"):
             writer.add_meta_graph(GraphDef())
         writer.add_run_metadata(RunMetadata(), "tag")
-        with pytest.raises(ValueError, match="'tag' was already used"):
+        with pytest.raises(ValueError, match="tag was already used for this event type: 'tag'"):
             writer.add_run_metadata(RunMetadata(), "tag")
     assert len(events(tmp_path)) == 1
 

@@ -104,7 +104,7 @@ def test_a_thread_that_does_not_stop_is_named(coord):
     thread = started(release.wait)
     thread.name = "stubborn"
     coord.request_stop()
-    with pytest.raises(RuntimeError, match=r"1 of 1 threads still run 0 s .*: stubborn; each"):
+    with pytest.raises(RuntimeError, match=r"threads still running: stubborn \(1 of 1, 0 s after"):
         coord.join([thread], stop_grace_period_secs=0)
     assert coord.joined
     coord.join([thread], stop_grace_period_secs=0, ignore_live_threads=True)

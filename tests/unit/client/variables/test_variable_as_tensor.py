@@ -150,5 +150,5 @@ def test_eval_uses_the_session_given_or_the_default_one(session):
 
 
 def test_eval_without_a_session_is_refused():
-    with pytest.raises(ValueError, match="no default session"):
+    with pytest.raises(ValueError, match="No default session"):
         Variable(1.0).eval()
