@@ -132,34 +132,35 @@ def _equality(node: KernelNode, x: Array, y: Array) -> Array:
     return np.asarray(result, np.bool_)
 
 
-def _check_divisor(y: Array) -> None:
-    if y.dtype.kind in "iu" and not y.all():
+def _check_divisor(x: Array, y: Array) -> None:
+    # Nothing is divided where there is no x, as by the gradient of a sum over no dimension.
+    if y.dtype.kind in "iu" and x.size and not y.all():
         invalid("Integer division by zero")
 
 
 def _divide(x: Array, y: Array) -> Any:
-    _check_divisor(y)
+    _check_divisor(x, y)
     return truncated_quotient(x, y) if x.dtype.kind in "iu" else np.divide(x, y)
 
 
 def _truncate_divide(x: Array, y: Array) -> Any:
-    _check_divisor(y)
+    _check_divisor(x, y)
     return truncated_quotient(x, y) if x.dtype.kind in "iu" else np.trunc(np.divide(x, y))
 
 
 def _floor_divide(x: Array, y: Array) -> Any:
-    _check_divisor(y)
+    _check_divisor(x, y)
     # Not np.floor_divide for floats: that is the floor of the exact quotient, not of the rounded.
     return np.floor_divide(x, y) if x.dtype.kind in "iu" else np.floor(np.divide(x, y))
 
 
 def _floor_mod(x: Array, y: Array) -> Any:
-    _check_divisor(y)
+    _check_divisor(x, y)
     return np.remainder(x, y)
 
 
 def _truncate_mod(x: Array, y: Array) -> Any:
-    _check_divisor(y)
+    _check_divisor(x, y)
     return np.fmod(x, y)
 
 
@@ -211,7 +212,7 @@ def _round(x: Array) -> Any:
 
 def _reciprocal(x: Array) -> Any:
     if x.dtype.kind in "iu":
-        _check_divisor(x)
+        _check_divisor(x, x)
         return truncated_quotient(np.ones_like(x), x)
     return np.reciprocal(x)
 

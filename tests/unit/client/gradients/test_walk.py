@@ -365,3 +365,13 @@ def test_shapes_that_are_not_known_are_followed_when_it_runs(session):
     by_x, by_w = session.run(found, feeds)
     assert by_x.tolist() == np.ones((4, 3)).tolist()
     assert by_w.tolist() == [4.0, 4.0, 4.0]
+
+
+@pytest.mark.parametrize(
+    "reduce", [ps.reduce_sum, ps.reduce_mean, ps.reduce_max, ps.reduce_min, ps.reduce_prod]
+)
+def test_a_scalar_of_unknown_shape_is_reduced_over_no_dimension(session, reduce):
+    x = ps.placeholder(ps.float32)
+    (found,) = ps.gradients(reduce(x * 3.0), [x])
+    assert session.run(found, {x: 2.0}) == 3.0
+    assert session.run(found, {x: [2.0]}).tolist() == [3.0]

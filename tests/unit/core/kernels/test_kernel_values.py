@@ -190,6 +190,13 @@ def test_half_precision_sums_are_rounded_once(kind):
     assert kernel_driver.run("Cumsum", values, I32(0))[0][-1] == 4096
 
 
+@pytest.mark.parametrize("op", ["Div", "TruncateDiv", "FloorDiv", "FloorMod", "TruncateMod"])
+def test_zero_divides_nothing_without_error(op):
+    assert kernel_driver.run(op, i(), i(0)[0])[0].tolist() == []
+    with pytest.raises(errors.InvalidArgumentError, match="Integer division by zero"):
+        kernel_driver.run(op, i(1), i(0)[0])
+
+
 def test_fill_keeps_the_sign_of_zero():
     (filled,) = kernel_driver.run("Fill", i(2), shaped(-0.0))
     assert np.signbit(filled).all()
