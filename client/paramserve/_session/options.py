@@ -30,8 +30,12 @@ _TENSORFLOW_CONFIG: Final = {
 _TENSORFLOW_RUN_OPTIONS: Final = {6: "debug_options", 8: "experimental"}
 
 
-def checked_config(config: Any) -> ConfigProto:
+def checked_config(config: Any, *, is_shared: bool = False) -> ConfigProto:
     """A copy of the session's options; those of a new message for None.
+
+    Args:
+        config: the options.
+        is_shared: whether the session's variables are on servers, for every session to see.
 
     Raises:
         TypeError: `config` is no `ConfigProto` of this package.
@@ -47,6 +51,11 @@ def checked_config(config: Any) -> ConfigProto:
     if config.operation_timeout_in_ms < 0:
         raise ValueError(
             f"operation_timeout_in_ms is {config.operation_timeout_in_ms}; wanted 0 (none) or more"
+        )
+    if config.isolate_session_state and is_shared:
+        raise ValueError(
+            "isolate_session_state: variables on servers are shared by name with every session; "
+            "make those of this program within `with container('a name of its own')`"
         )
     result = ConfigProto()
     result.CopyFrom(config)

@@ -103,7 +103,7 @@ class Session:
             )
         self._graph = graph
         self._target = target
-        config = checked_config(config)
+        config = checked_config(config, is_shared=bool(target))
         self._timeout_s = seconds(config.operation_timeout_in_ms)
         self._lock = threading.Lock()
         self._partial_runs: dict[str, PartialRun] = {}

@@ -49,6 +49,14 @@ def test_a_session_answers_to_as_many_cpus_as_were_asked_for():
             ps.Session(config=ps.ConfigProto(device_count={"CPU": count}))
 
 
+def test_state_cannot_be_isolated_on_servers():
+    config = ps.ConfigProto(isolate_session_state=True)
+    ps.Session(config=config).close()
+    for target in ("grpc://localhost:1", ps.train.ClusterSpec({"ps": ["localhost:1"]})):
+        with pytest.raises(ValueError, match="isolate_session_state: variables on servers"):
+            ps.Session(target, config=config)
+
+
 def test_the_session_keeps_its_options(watched):
     a = ps.constant(1)
     config = ps.ConfigProto(operation_timeout_in_ms=5000)
