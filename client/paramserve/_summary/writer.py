@@ -15,6 +15,7 @@ from typing import Any, Final, Self
 from google.protobuf.message import DecodeError
 
 from paramserve._framework.graph import Graph
+from paramserve._framework.meta_graph import create_meta_graph_def
 from paramserve._summary.event_file import EventFile
 from paramserve_protos.v1.config_pb2 import RunMetadata
 from paramserve_protos.v1.event_pb2 import Event, SessionLog
@@ -34,7 +35,7 @@ class FileWriter:
 
     Args:
         logdir: the directory; made if it does not exist. TensorBoard is given this or one above.
-        graph: added at once, for TensorBoard's graph page.
+        graph: added at once, for TensorBoard's graph page, and once more with its collections.
         max_queue: how many events may wait.
         flush_secs: how long they may wait, in seconds.
         graph_def: a graph as a message instead, as older programs have it.
@@ -64,6 +65,7 @@ class FileWriter:
         self._open()
         if graph is not None or graph_def is not None:
             self.add_graph(graph=graph, graph_def=graph_def)
+            self.add_meta_graph(_meta_graph_of(graph if graph_def is None else graph_def))
 
     def _open(self) -> None:
         self._file: EventFile | None = EventFile(self._logdir, self._suffix)
@@ -227,6 +229,13 @@ class FileWriter:
 
 SummaryWriter = FileWriter
 """The older name of `FileWriter`."""
+
+
+def _meta_graph_of(graph: Graph | GraphDef | None) -> MetaGraphDef:
+    """The graph with its collections, of which one that is a message has none."""
+    if isinstance(graph, Graph):
+        return create_meta_graph_def(graph)
+    return create_meta_graph_def(Graph(), graph_def=graph)
 
 
 def _close_quietly(file: EventFile) -> None:

@@ -52,6 +52,7 @@ def test_every_kind_of_event_is_read_back(tmp_path):
     graph = Graph()
     with graph.as_default():
         constant(1.0, name="one")
+    graph.add_to_collection("kept", 7)
     metadata = RunMetadata()
     metadata.step_stats.dev_stats.add(device="session")
     with FileWriter(str(tmp_path), graph) as writer:
@@ -60,7 +61,9 @@ def test_every_kind_of_event_is_read_back(tmp_path):
         writer.add_session_log(SessionLog(status=SessionLog.START), 3)
         writer.add_run_metadata(metadata, "step 4", 4)
         writer.add_event(Event(wall_time=1.0, step=5))
-    with_shapes, plain, meta, log, run, last = events(tmp_path)
+    with_shapes, whole, plain, meta, log, run, last = events(tmp_path)
+    collections = MetaGraphDef.FromString(whole.meta_graph_def).collection_def
+    assert collections["kept"].int64_list.value == [7]
     assert "_output_shapes" in GraphDef.FromString(with_shapes.graph_def).node[0].attr
     assert GraphDef.FromString(plain.graph_def) == graph.as_graph_def()
     assert MetaGraphDef.FromString(meta.meta_graph_def).graph_def.node[0].name == "one"
@@ -68,6 +71,19 @@ def test_every_kind_of_event_is_read_back(tmp_path):
     assert run.tagged_run_metadata.tag == "step 4"
     assert RunMetadata.FromString(run.tagged_run_metadata.run_metadata) == metadata
     assert last == Event(wall_time=1.0, step=5)
+
+
+def test_a_graph_that_is_a_message_has_no_collections(tmp_path):
+    graph = Graph()
+    with graph.as_default():
+        constant(1.0, name="one")
+        graph.add_to_collection("kept", 7)
+        FileWriter(str(tmp_path), graph_def=graph.as_graph_def()).close()
+    plain, meta = events(tmp_path)
+    assert GraphDef.FromString(plain.graph_def) == graph.as_graph_def()
+    found = MetaGraphDef.FromString(meta.meta_graph_def)
+    assert found.graph_def == graph.as_graph_def()
+    assert not found.collection_def
 
 
 def test_events_are_written_when_the_queue_is_full_and_by_flush(tmp_path):
