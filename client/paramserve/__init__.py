@@ -281,9 +281,14 @@ from paramserve._ops.state import count_up_to as count_up_to
 from paramserve._ops.state import is_variable_initialized as is_variable_initialized
 from paramserve._ops.state import scatter_add as scatter_add
 from paramserve._ops.state import scatter_div as scatter_div
+from paramserve._ops.state import scatter_max as scatter_max
+from paramserve._ops.state import scatter_min as scatter_min
 from paramserve._ops.state import scatter_mul as scatter_mul
 from paramserve._ops.state import scatter_sub as scatter_sub
 from paramserve._ops.state import scatter_update as scatter_update
+from paramserve._ops.state_indexing import scatter_nd_add as scatter_nd_add
+from paramserve._ops.state_indexing import scatter_nd_sub as scatter_nd_sub
+from paramserve._ops.state_indexing import scatter_nd_update as scatter_nd_update
 from paramserve._ops.summary import histogram_summary as histogram_summary
 from paramserve._ops.summary import merge_all_summaries as merge_all_summaries
 from paramserve._ops.summary import merge_summary as merge_summary

@@ -98,7 +98,7 @@ class Tensor:
         return evaluate(self, self.graph, feed_dict, session, "evaluate tensor using `eval()`")
 
     @staticmethod
-    def override_operator(operator: str, function: Callable[..., Any]) -> None:
+    def override_operator(operator: str, function: Callable[..., Any] | property) -> None:
         """Defines an operator of tensors, such as `__add__`; called while op families load.
 
         Raises:

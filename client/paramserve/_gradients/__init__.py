@@ -19,5 +19,6 @@ from paramserve._gradients import nn_conv as _nn_conv  # noqa: F401
 from paramserve._gradients import nn_softmax as _nn_softmax  # noqa: F401
 from paramserve._gradients import random as _random  # noqa: F401
 from paramserve._gradients import state as _state  # noqa: F401
+from paramserve._gradients import state_indexing as _state_indexing  # noqa: F401
 from paramserve._gradients import summary as _summary  # noqa: F401
 from paramserve._gradients import training as _training  # noqa: F401

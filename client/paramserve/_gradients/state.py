@@ -9,7 +9,8 @@ from paramserve._framework.gradient_registry import NoGradient
 
 for _op in (
     *("Assign", "AssignAdd", "AssignSub", "CountUpTo", "IsVariableInitialized"),
-    *("ScatterAdd", "ScatterDiv", "ScatterMul", "ScatterSub", "ScatterUpdate"),
+    *("ScatterAdd", "ScatterDiv", "ScatterMax", "ScatterMin", "ScatterMul", "ScatterSub"),
+    *("ScatterUpdate",),
     *("Variable", "VariableV2"),
 ):
     NoGradient(_op)

@@ -109,14 +109,12 @@ def strided_slice(
         ellipsis_mask: the item that is `...`.
         new_axis_mask: items that insert a dimension of 1.
         shrink_axis_mask: items that are one index, whose dimension goes.
-        var: nothing here assigns to slices, so it must be None.
+        var: of no effect; `assign` of a slice of a variable works without.
         name: the name of the op.
 
     Raises:
-        ValueError: `var` was given, or an item that does not fit the tensor.
+        ValueError: an item that does not fit the tensor.
     """
-    if var is not None:
-        raise ValueError("strided_slice cannot assign to a slice of a variable; use scatter_update")
     return emit_tensor(
         "StridedSlice",
         name,

@@ -22,6 +22,8 @@ __all__ = [
     "is_variable_initialized",
     "scatter_add",
     "scatter_div",
+    "scatter_max",
+    "scatter_min",
     "scatter_mul",
     "scatter_sub",
     "scatter_update",
@@ -164,6 +166,31 @@ def scatter_div(
 ) -> Tensor:
     """Divides rows of a variable. See `scatter_add`."""
     return _scatter("ScatterDiv", ref, indices, updates, use_locking, name)
+
+
+def scatter_max(
+    ref: Any,
+    indices: TensorLike,
+    updates: TensorLike,
+    use_locking: bool | None = False,
+    name: str | None = None,
+) -> Tensor:
+    """Raises elements of rows of a variable to what `updates` has, where that is larger.
+
+    Arguments and errors as of `scatter_update`; floats, int32 or int64.
+    """
+    return _scatter("ScatterMax", ref, indices, updates, use_locking, name)
+
+
+def scatter_min(
+    ref: Any,
+    indices: TensorLike,
+    updates: TensorLike,
+    use_locking: bool | None = False,
+    name: str | None = None,
+) -> Tensor:
+    """Lowers elements of rows of a variable to what `updates` has. See `scatter_max`."""
+    return _scatter("ScatterMin", ref, indices, updates, use_locking, name)
 
 
 def count_up_to(ref: Any, limit: int, name: str | None = None) -> Tensor:

@@ -9,8 +9,7 @@ Thread rule: see `kernels.registry`.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
@@ -33,11 +32,7 @@ from paramserve_core.kernels.numerics import (
     shape_text,
 )
 from paramserve_core.kernels.registry import KernelNode, kernel
-from paramserve_core.slicing import Masks, decode, sliced_dims
-
-_MAX_ITEMS: Final = 31
-"""Most items in the brackets of a strided slice: each has a bit in a mask of 32 bits."""
-
+from paramserve_core.kernels.strided import decoded_index
 
 # Slices.
 
@@ -61,7 +56,7 @@ def _slice(node: KernelNode, value: Array, begin: Array, size: Array) -> Array:
 def _strided_slice(
     node: KernelNode, value: Array, begin: Array, end: Array, strides: Array
 ) -> Array:
-    index, _ = _decoded(node, value.shape, begin, end, strides)
+    index, _ = decoded_index(node, value.shape, begin, end, strides)
     sliced: Array = value[index]
     return sliced
 
@@ -72,41 +67,12 @@ def _strided_slice_grad(
 ) -> Array:
     whole = shape_value(node.op, "shape", shape)
     checked_size(whole, dy.itemsize)
-    index, sliced = _decoded(node, whole, begin, end, strides)
+    index, sliced = decoded_index(node, whole, begin, end, strides)
     if list(dy.shape) != sliced:
         invalid(f"shape of dy was {shape_text(dy.shape)} instead of {shape_text(sliced)}")
     result = zeros(whole, dy.dtype)
     result[index] = dy
     return result
-
-
-def _decoded(
-    node: KernelNode, shape: Sequence[int], begin: Array, end: Array, strides: Array
-) -> tuple[Any, list[int]]:
-    """The index that NumPy understands, and the shape of what it gives."""
-    count = begin.size
-    if any(a.shape != (count,) for a in (begin, end, strides)) or count > _MAX_ITEMS:
-        invalid(
-            f"{node.op}: begin, end and strides must be vectors of one length, at most "
-            f"{_MAX_ITEMS}, but have shapes {shape_text(begin.shape)}, {shape_text(end.shape)} and "
-            f"{shape_text(strides.shape)}"
-        )
-    attrs = node.attrs
-    masks = Masks(
-        begin=attrs["begin_mask"],
-        end=attrs["end_mask"],
-        ellipsis=attrs["ellipsis_mask"],
-        new_axis=attrs["new_axis_mask"],
-        shrink_axis=attrs["shrink_axis_mask"],
-    )
-    try:
-        items = decode(begin.tolist(), end.tolist(), strides.tolist(), count, masks, len(shape))
-        sliced = sliced_dims(items, shape)
-    except ValueError as error:
-        invalid(str(error))
-    check_result_rank(node.op, len(sliced))
-    # The ellipsis keeps a single element an array.
-    return (*items, ...), [size for size in sliced if size is not None]
 
 
 # Rows and elements by index.
@@ -180,20 +146,13 @@ def _take_in_batches(params: Array, indices: Array, axis: int, batch: int) -> Ar
 
 @kernel("GatherNd")
 def _gather_nd(node: KernelNode, params: Array, indices: Array) -> Array:
-    return placing.gather(params, indices, ignore=_ignores_bad_indices(node))
+    return placing.gather(params, indices, ignore=placing.ignores_bad_indices(node))
 
 
 @kernel("ScatterNd")
 def _scatter_nd(node: KernelNode, indices: Array, updates: Array, shape: Array) -> Array:
     whole = shape_value("ScatterNd", "shape", shape)
-    return placing.scatter(whole, indices, updates, ignore=_ignores_bad_indices(node))
-
-
-def _ignores_bad_indices(node: KernelNode) -> bool:
-    policy = node.attrs["bad_indices_policy"]
-    if policy not in ("", "DEFAULT", "ERROR", "IGNORE"):
-        invalid(f"{node.op}: bad_indices_policy must be ERROR or IGNORE, not {policy!r}")
-    return bool(policy == "IGNORE")
+    return placing.scatter(whole, indices, updates, ignore=placing.ignores_bad_indices(node))
 
 
 # By condition.

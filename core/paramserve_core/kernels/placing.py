@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from paramserve_core.kernels.arguments import check_result_rank, zeros
 from paramserve_core.kernels.limits import checked_size
 from paramserve_core.kernels.numerics import Array, invalid, shape_text
+from paramserve_core.kernels.registry import KernelNode
 from paramserve_core.kernels.segments import combine
 
 Flags = NDArray[np.bool_]
@@ -36,11 +37,11 @@ def gather(params: Array, indices: Array, ignore: bool) -> Array:
         InvalidArgumentError: a vector is too long, or outside of `params`.
         ResourceExhaustedError: the result would be too large.
     """
-    depth = _depth("GatherNd", "params", params.shape, indices)
+    depth = vector_length("GatherNd", "params", params.shape, indices)
     shape = indices.shape[:-1] + params.shape[depth:]
     check_result_rank("GatherNd", len(shape))
     checked_size(shape, params.itemsize)
-    numbers, outside = _row_numbers("param", params.shape[:depth], indices, ignore)
+    numbers, outside = row_numbers("param", params.shape[:depth], indices, ignore)
     if math.prod(shape) == 0:
         return np.empty(shape, params.dtype)
     if params.size == 0:
@@ -66,14 +67,14 @@ def scatter(shape: Sequence[int], indices: Array, updates: Array, ignore: bool) 
         ResourceExhaustedError: the result would be too large.
     """
     checked_size(shape, updates.itemsize)
-    depth = _depth("ScatterNd", "shape", shape, indices)
+    depth = vector_length("ScatterNd", "shape", shape, indices)
     wanted = (*indices.shape[:-1], *shape[depth:])
     if updates.shape != wanted:
         invalid(
             f"ScatterNd: updates must have the shape {shape_text(wanted)}, that of the index "
             f"vectors and then of a slice, but have {shape_text(updates.shape)}"
         )
-    numbers, outside = _row_numbers("shape", shape[:depth], indices, ignore)
+    numbers, outside = row_numbers("shape", shape[:depth], indices, ignore)
     result = zeros(shape, updates.dtype)
     if result.size and updates.size:
         rows = updates.reshape(len(numbers), -1)
@@ -84,7 +85,30 @@ def scatter(shape: Sequence[int], indices: Array, updates: Array, ignore: bool) 
     return result
 
 
-def _depth(op: str, what: str, shape: Sequence[int], indices: Array) -> int:
+def ignores_bad_indices(node: KernelNode) -> bool:
+    """Whether the op leaves out what is named by a vector that is outside.
+
+    Raises:
+        InvalidArgumentError: the op says something else of such vectors.
+    """
+    policy = node.attrs["bad_indices_policy"]
+    if policy not in ("", "DEFAULT", "ERROR", "IGNORE"):
+        invalid(f"{node.op}: bad_indices_policy must be ERROR or IGNORE, not {policy!r}")
+    return bool(policy == "IGNORE")
+
+
+def vector_length(op: str, what: str, shape: Sequence[int], indices: Array) -> int:
+    """How many axes each index vector speaks of.
+
+    Args:
+        op: the op, for the message.
+        what: what the vectors index, likewise.
+        shape: of that.
+        indices: index vectors.
+
+    Raises:
+        InvalidArgumentError: there are no vectors, or they are longer than `shape`.
+    """
     if indices.ndim == 0:
         invalid(f"{op}: indices must be at least a vector")
     depth: int = indices.shape[-1]
@@ -96,10 +120,20 @@ def _depth(op: str, what: str, shape: Sequence[int], indices: Array) -> int:
     return depth
 
 
-def _row_numbers(
+def row_numbers(
     what: str, bounds: Sequence[int], indices: Array, ignore: bool
 ) -> tuple[NDArray[np.intp], Flags | None]:
-    """The row number of each vector, and which of them are outside (their number is 0)."""
+    """The row number of each vector, and which of them are outside (their number is 0).
+
+    Args:
+        what: what the vectors index, for the message.
+        bounds: the leading sizes of that, as many as the vectors are long.
+        indices: index vectors.
+        ignore: answer vectors that are outside, instead of an error.
+
+    Raises:
+        InvalidArgumentError: a vector is outside.
+    """
     # Not -1: the number of vectors may follow from nothing when they are of length 0.
     vectors = indices.reshape(math.prod(indices.shape[:-1]), len(bounds))
     numbers = np.zeros(len(vectors), np.intp)

@@ -103,7 +103,7 @@ def _scatter_update(node: KernelNode, ref: Ref, indices: Array, updates: Array) 
     return update.output
 
 
-@kernel("ScatterAdd", "ScatterSub", "ScatterMul", "ScatterDiv")
+@kernel("ScatterAdd", "ScatterSub", "ScatterMul", "ScatterDiv", "ScatterMax", "ScatterMin")
 def _scatter_change(node: KernelNode, ref: Ref, indices: Array, updates: Array) -> Ref:
     change, combine = _CHANGES[node.op]
     update = Update(ref, lease=node.reads_output)
@@ -118,7 +118,7 @@ def _scatter_change(node: KernelNode, ref: Ref, indices: Array, updates: Array) 
             target = rows.as_rows(array)
             if updates.shape == ():
                 updates = np.broadcast_to(updates, (indices.size, target.shape[1]))
-            _change_rows(
+            change_rows(
                 target, indices.reshape(-1), updates.reshape(indices.size, -1), change, combine
             )
     return update.output
@@ -141,17 +141,28 @@ _CHANGES: Final[dict[str, tuple[Callable[..., Any], np.ufunc | None]]] = {
     "ScatterSub": (np.subtract, np.add),
     "ScatterMul": (np.multiply, np.multiply),
     "ScatterDiv": (_divide, None),
+    "ScatterMax": (np.maximum, np.maximum),
+    "ScatterMin": (np.minimum, np.minimum),
 }
 """How an update changes a row, and how two updates of one row combine into one."""
 
 
-def _change_rows(
+def change_rows(
     target: Array,
     indices: Array,
     updates: Array,
     change: Callable[..., Any],
     combine: np.ufunc | None,
 ) -> None:
+    """Changes rows by updates, one after the other where a row is named twice.
+
+    Args:
+        target: `[rows, width]`.
+        indices: row numbers that are known to be inside, of shape `[n]`.
+        updates: `[n, width]`.
+        change: how an update changes a row.
+        combine: how two updates of one row become one; None where they do not.
+    """
     if not rows.has_duplicates(indices):
         _change_distinct_rows(target, indices, updates, change)
         return

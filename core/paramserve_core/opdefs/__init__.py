@@ -18,6 +18,7 @@ from paramserve_core.opdefs import nn_conv as _nn_conv  # noqa: F401
 from paramserve_core.opdefs import nn_softmax as _nn_softmax  # noqa: F401
 from paramserve_core.opdefs import random as _random  # noqa: F401
 from paramserve_core.opdefs import state as _state  # noqa: F401
+from paramserve_core.opdefs import state_indexing as _state_indexing  # noqa: F401
 from paramserve_core.opdefs import summary as _summary  # noqa: F401
 from paramserve_core.opdefs import training as _training  # noqa: F401
 from paramserve_core.opdefs.registry import AttrDef as AttrDef

@@ -39,7 +39,7 @@ _ANY: Final = {"T": type_attr()}
 _INDEX: Final = type_attr((dtypes.int32, dtypes.int64))
 _INDEX32: Final = type_attr((dtypes.int32, dtypes.int64), dtypes.int32)
 _SMALL_INDEX: Final = type_attr((dtypes.int16, dtypes.int32, dtypes.int64))
-_MASKS: Final = {
+SLICE_MASKS: Final = {
     "begin_mask": int_attr(0),
     "end_mask": int_attr(0),
     "ellipsis_mask": int_attr(0),
@@ -73,7 +73,8 @@ def _slice(ctx: ShapeContext) -> Shapes:
     return [TensorShape(result)]
 
 
-def _strided_slice(ctx: ShapeContext) -> Shapes:
+def sliced(ctx: ShapeContext) -> Shapes:
+    """The shape of a strided slice, whose tensor and brackets are inputs 0 to 3."""
     lengths = [require_rank(ctx, i, 1)[0] for i in (1, 2, 3)]
     count = merge_dims(ctx, merge_dims(ctx, lengths[0], lengths[1]), lengths[2])
     dims = dims_of(ctx.input_shapes[0])
@@ -81,7 +82,7 @@ def _strided_slice(ctx: ShapeContext) -> Shapes:
         return [UNKNOWN]
     known = [ctx.constant(i) for i in (1, 2, 3)]
     begin, end, strides = (None if value is None else value.tolist() for value in known)
-    masks = Masks(**{name[:-5]: ctx.attrs[name] for name in _MASKS})
+    masks = Masks(**{name[:-5]: ctx.attrs[name] for name in SLICE_MASKS})
     try:
         items = decode(begin, end, strides, count, masks, len(dims))
         return [TensorShape(sliced_dims(items, dims))]
@@ -221,14 +222,14 @@ register_op(
     "StridedSlice",
     inputs="input: T, begin: Index, end: Index, strides: Index",
     outputs="output: T",
-    attrs={**_ANY, "Index": _SMALL_INDEX, **_MASKS},
-    shape=_strided_slice,
+    attrs={**_ANY, "Index": _SMALL_INDEX, **SLICE_MASKS},
+    shape=sliced,
 )
 register_op(
     "StridedSliceGrad",
     inputs="shape: Index, begin: Index, end: Index, strides: Index, dy: T",
     outputs="output: T",
-    attrs={**_ANY, "Index": _INDEX, **_MASKS},
+    attrs={**_ANY, "Index": _INDEX, **SLICE_MASKS},
     shape=given_by(0),
 )
 register_op(

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from paramserve_core.dtypes import int32, int64
 from paramserve_core.opdefs import shape_functions as shapes
 from paramserve_core.opdefs.registry import (
     ShapeContext,
@@ -21,7 +22,7 @@ from paramserve_core.opdefs.registry import (
     string_attr,
     type_attr,
 )
-from paramserve_core.opdefs.type_sets import INDICES, NUMBERS
+from paramserve_core.opdefs.type_sets import FLOATS, INDICES, NUMBERS
 from paramserve_core.shapes import TensorShape
 
 
@@ -117,6 +118,19 @@ for _op in ("ScatterAdd", "ScatterSub", "ScatterMul", "ScatterDiv"):
         outputs="output_ref: Ref(T)",
         attrs={
             "T": type_attr(NUMBERS),
+            "Tindices": type_attr(INDICES),
+            "use_locking": bool_attr(False),
+        },
+        shape=_scattered,
+        has_effect=True,
+    )
+for _op in ("ScatterMax", "ScatterMin"):
+    register_op(
+        _op,
+        inputs="ref: Ref(T), indices: Tindices, updates: T",
+        outputs="output_ref: Ref(T)",
+        attrs={
+            "T": type_attr((*FLOATS, int32, int64)),
             "Tindices": type_attr(INDICES),
             "use_locking": bool_attr(False),
         },

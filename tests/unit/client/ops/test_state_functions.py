@@ -29,6 +29,8 @@ def table(request, session):
         (lambda v: ps.scatter_add(v, [1, 1], [[1, 0], [2, 0]]), [[0, 1], [5, 3], [4, 5]]),
         (lambda v: ps.scatter_sub(v, [1], [[1, 1]]), [[0, 1], [1, 2], [4, 5]]),
         (lambda v: ps.scatter_mul(v, [2, 2], [[2, 3], [2, 1]]), [[0, 1], [2, 3], [16, 15]]),
+        (lambda v: ps.scatter_max(v, [0, 0], [[1, 0], [3, 0]]), [[3, 1], [2, 3], [4, 5]]),
+        (lambda v: ps.scatter_min(v, [1, 2], 2.0), [[0, 1], [2, 2], [2, 2]]),
         (lambda v: ps.scatter_div(v, [2], [[2, 5]]), [[0, 1], [2, 3], [2, 1]]),
     ],
 )
