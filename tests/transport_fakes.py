@@ -77,7 +77,9 @@ class Echo:
             task=service_pb2.Task(name="/job:ps/replica:0/task:0", incarnation=1)
         )
 
-    def list_variables(self, containers: list[str] | None = None) -> list[service_pb2.VariableInfo]:
+    def list_variables(
+        self, containers: list[str] | None = None, largest: int = 0
+    ) -> list[service_pb2.VariableInfo]:
         return [service_pb2.VariableInfo(name="v", container=(containers or [""])[0])]
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Final
@@ -77,6 +77,9 @@ class ServingOptions:
 class TaskServer:
     """A task that serves on a port of its own.
 
+    Attributes:
+        traffic: what passed through each transport that it offers, by the transport's name.
+
     Raises:
         OSError: the address cannot be had; the message says why.
     """
@@ -104,15 +107,17 @@ class TaskServer:
             checkpoints=self._checkpoints,
             new_master=self._new_master,
         )
-        traffic = Traffic()
-        self._local = None if memory is None else self._listen_locally(traffic)
+        self.traffic = {"grpc": Traffic()}
+        self._local = None
+        if memory is not None:
+            self._local = self._listen_locally(self.traffic.setdefault("shm", Traffic()))
         self.server = GrpcServer(
-            _Front(self.host, options.cluster),
+            _Front(self.host, options.cluster, self.traffic),
             max_conversations=_CONNECTIONS * options.limits.max_sessions,
             max_message_bytes=options.limits.max_message_bytes,
             tls=options.tls,
             interceptors=options.interceptors,
-            traffic=traffic,
+            traffic=self.traffic["grpc"],
             offer_local=None if self._local is None else self._local.offer,
         )
         try:
@@ -200,9 +205,12 @@ class TaskServer:
 class _Front:
     """A task as callers without a session see it: also what the process knows beside the host."""
 
-    def __init__(self, host: TaskHost, cluster: ClusterSpec | None) -> None:
+    def __init__(
+        self, host: TaskHost, cluster: ClusterSpec | None, traffic: Mapping[str, Traffic]
+    ) -> None:
         self._host = host
         self._cluster = cluster
+        self._traffic = traffic
         self.accept = host.accept
         self.list_variables = host.list_variables
 
@@ -211,6 +219,13 @@ class _Front:
         answer.version = importlib.metadata.version("paramserve")
         if self._cluster is not None:
             answer.cluster.CopyFrom(self._cluster.as_cluster_def())
+        for transport, traffic in self._traffic.items():
+            answer.activity.transports.add(
+                transport=transport,
+                connections=traffic.connections,
+                received_bytes=traffic.received_bytes,
+                sent_bytes=traffic.sent_bytes,
+            )
         return answer
 
 

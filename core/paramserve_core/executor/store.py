@@ -434,6 +434,12 @@ class VariableStore:
             found = [v for name in names for v in self._containers.get(name, {}).values()]
         return sorted(found, key=lambda variable: variable._serial)
 
+    @property
+    def variable_count(self) -> int:
+        """Variables in all containers."""
+        with self._lock:
+            return sum(len(variables) for variables in self._containers.values())
+
     def reset(self, containers: Iterable[str] | None = None) -> None:
         """Drops every variable of the given containers; none given means all containers."""
         with self._lock:

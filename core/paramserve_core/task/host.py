@@ -109,6 +109,16 @@ class TaskHost:
         """Bytes of received tensors whose calls have not ended."""
         return self.stage_room.used_bytes + self.step_room.used_bytes
 
+    @property
+    def running_count(self) -> int:
+        """Calls that run or wait for a thread."""
+        return self._running
+
+    @property
+    def waiting_count(self) -> int:
+        """Messages that are left unread until there is room for their tensors."""
+        return self.stage_room.waiting_count + self.step_room.waiting_count
+
     def _is_held(self) -> bool:
         return self.gate.is_held
 
@@ -117,18 +127,41 @@ class TaskHost:
         return _Doorway(self, connection, peer)
 
     def describe(self) -> service_pb2.DescribeResponse:
-        """Who this task is and how it does; version and cluster are the caller's to add."""
+        """Who this task is and how it does.
+
+        Version, cluster and the activity of transports are the caller's to add.
+        """
         return service_pb2.DescribeResponse(
             task=self.task,
             uptime_s=self.runtime.now() - self._started_at,
             sessions=self.session_count,
             variable_bytes=self.store.budget.used_bytes,
             max_message_bytes=self.limits.max_message_bytes,
+            activity=self._activity(),
         )
 
-    def list_variables(self, containers: list[str] | None = None) -> list[service_pb2.VariableInfo]:
-        """The variables of the given containers, of all if none is given."""
-        return variable_infos(self.store, self.task.name, containers or ())
+    def _activity(self) -> service_pb2.Activity:
+        calls = self.statistics.calls()
+        activity = service_pb2.Activity(
+            steps=sum(figures.steps for figures in calls.values()),
+            calls_in_flight=self.running_count,
+            messages_waiting=self.waiting_count,
+            inflight_bytes=self.inflight_bytes,
+            variables=self.store.variable_count,
+        )
+        for kind, of_kind in calls.items():
+            activity.calls.add(
+                kind=kind, count=of_kind.count, queued_s=of_kind.queued_s, run_s=of_kind.run_s
+            )
+        for code, count in self.statistics.failures().items():
+            activity.failures.add(code=code, count=count)
+        return activity
+
+    def list_variables(
+        self, containers: list[str] | None = None, largest: int = 0
+    ) -> list[service_pb2.VariableInfo]:
+        """The task's variables; `variable_infos` says which."""
+        return variable_infos(self.store, self.task.name, containers or (), largest)
 
     def drain(self, grace_s: float) -> bool:
         """Refuses new sessions and new steps, and waits for the running ones.
@@ -385,6 +418,7 @@ class ServedSession:
         try:
             verdict = self._calls.begin(number, call.completed_below)
         except OpError as error:
+            self._host.statistics.call_failed(error.error_code)
             self._send(error_message(number, self._blamed(error)))
             return
         if verdict is Verdict.ANSWERED:
@@ -404,23 +438,31 @@ class ServedSession:
             work = self._handlers.begin(call, message.tensors)
             self._host.started(work)
         except OpError as error:
+            self._host.statistics.call_failed(error.error_code)
             self._answer(number, error_message(number, self._blamed(error)))
             return
         self._calls.running(number, work.cancel)
+        arrived_at = self._host.runtime.now()
         if work.try_brief():
-            self._run(number, str(kind), work)
+            self._run(number, str(kind), work, arrived_at)
         else:
-            self._host.runtime.submit(lambda: self._run(number, str(kind), work))
+            self._host.runtime.submit(lambda: self._run(number, str(kind), work, arrived_at))
 
-    def _run(self, number: int, kind: str, work: Work) -> None:
+    def _run(self, number: int, kind: str, work: Work, arrived_at: float) -> None:
         statistics = self._host.statistics
         began_at = self._host.runtime.now()
         try:
             try:
                 response, tensors = work.run()
-                wire_dtype = self._wire_dtype if kind in STEP_KINDS else None
+                is_step = kind in STEP_KINDS
+                wire_dtype = self._wire_dtype if is_step else None
                 answer = reply_message(number, response, tensors, wire_dtype)
-                statistics.call_ended(kind, self._host.runtime.now() - began_at)
+                statistics.call_ended(
+                    kind,
+                    began_at - arrived_at,
+                    self._host.runtime.now() - began_at,
+                    begins_step=is_step and work.begins_something,
+                )
             except OpError as error:
                 answer = error_message(number, self._blamed(error))
                 statistics.call_failed(error.error_code)

@@ -5,6 +5,7 @@ Thread rule: pure function of a store, which has locks of its own.
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Sequence
 
 from paramserve_core.executor.store import VariableStore
@@ -12,9 +13,19 @@ from paramserve_protos.v1 import service_pb2
 
 
 def variable_infos(
-    store: VariableStore, task: str, containers: Sequence[str] = ()
+    store: VariableStore, task: str, containers: Sequence[str] = (), largest: int = 0
 ) -> list[service_pb2.VariableInfo]:
-    """Describes every variable of the given containers, of all if none is given."""
+    """Describes every variable of the given containers, of all if none is given.
+
+    Args:
+        store: whose variables.
+        task: the name of its task.
+        containers: theirs only; none given means all.
+        largest: how many, those with the most bytes first; 0: all, in the order of creation.
+    """
+    variables = store.variables(containers or None)
+    if largest:
+        variables = heapq.nlargest(largest, variables, key=lambda variable: variable.nbytes)
     return [
         service_pb2.VariableInfo(
             name=variable.name,
@@ -25,5 +36,5 @@ def variable_infos(
             bytes=variable.nbytes,
             initialized=variable.is_initialized,
         )
-        for variable in store.variables(containers or None)
+        for variable in variables
     ]

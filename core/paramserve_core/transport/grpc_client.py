@@ -108,9 +108,14 @@ class GrpcDialer:
             "Describe", service_pb2.DescribeRequest(), service_pb2.DescribeResponse, timeout_s
         )
 
-    def list_variables(self, timeout_s: float) -> list[service_pb2.VariableInfo]:
-        """Asks the server for its variables; raises as `describe` does."""
-        request = service_pb2.ListVariablesRequest()
+    def list_variables(self, timeout_s: float, largest: int = 0) -> list[service_pb2.VariableInfo]:
+        """Asks the server for its variables; raises as `describe` does.
+
+        Args:
+            timeout_s: how long to wait, in seconds.
+            largest: how many, those with the most bytes first; 0: all, in the order of creation.
+        """
+        request = service_pb2.ListVariablesRequest(largest=largest)
         answer = self._ask("ListVariables", request, service_pb2.ListVariablesResponse, timeout_s)
         return list(answer.variables)
 

@@ -62,8 +62,10 @@ class Host(Protocol):
     def describe(self) -> service_pb2.DescribeResponse:
         """Who the task is and how it does."""
 
-    def list_variables(self, containers: list[str] | None = None) -> list[service_pb2.VariableInfo]:
-        """The variables of the task."""
+    def list_variables(
+        self, containers: list[str] | None = None, largest: int = 0
+    ) -> list[service_pb2.VariableInfo]:
+        """The variables of the task; see `ListVariablesRequest`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,7 +218,7 @@ class _Service:
     def _list_variables(
         self, request: service_pb2.ListVariablesRequest, context: grpc.ServicerContext
     ) -> service_pb2.ListVariablesResponse:
-        variables = self._host.list_variables(list(request.containers) or None)
+        variables = self._host.list_variables(list(request.containers) or None, request.largest)
         return service_pb2.ListVariablesResponse(variables=variables)
 
     def _open_local(
@@ -239,9 +241,11 @@ class _Service:
                 grpc.StatusCode.RESOURCE_EXHAUSTED,
                 f"the server has {self._max_conversations} connections, its limit",
             )
+        self._traffic.opened()
         try:
             yield from stream.serve(self._host)
         finally:
+            self._traffic.closed()
             with self._lock:
                 self._streams.discard(stream)
 

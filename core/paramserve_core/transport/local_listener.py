@@ -73,7 +73,7 @@ class LocalListener:
         self._now = now
         self._max_conversations = max_conversations
         self._max_message_bytes = max_message_bytes
-        self._traffic = traffic
+        self._traffic = traffic or Traffic()
         self._lock = threading.Lock()
         self._nonces: dict[bytes, float] = {}
         self._connections: set[LocalConnection] = set()
@@ -173,9 +173,11 @@ class LocalListener:
         finally:
             with self._lock:
                 self._strangers.discard(connected)
+        self._traffic.opened()
         try:
             connection.read(self._acceptor.accept(connection, f"process {process}"))
         finally:
+            self._traffic.closed()
             with self._lock:
                 self._connections.discard(connection)
 

@@ -413,7 +413,7 @@ class DescribeRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class DescribeResponse(_message.Message):
-    __slots__ = ("task", "version", "cluster", "uptime_s", "sessions", "variable_bytes", "max_message_bytes")
+    __slots__ = ("task", "version", "cluster", "uptime_s", "sessions", "variable_bytes", "max_message_bytes", "activity")
     TASK_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     CLUSTER_FIELD_NUMBER: _ClassVar[int]
@@ -421,6 +421,7 @@ class DescribeResponse(_message.Message):
     SESSIONS_FIELD_NUMBER: _ClassVar[int]
     VARIABLE_BYTES_FIELD_NUMBER: _ClassVar[int]
     MAX_MESSAGE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    ACTIVITY_FIELD_NUMBER: _ClassVar[int]
     task: Task
     version: str
     cluster: _cluster_pb2.ClusterDef
@@ -428,7 +429,60 @@ class DescribeResponse(_message.Message):
     sessions: int
     variable_bytes: int
     max_message_bytes: int
-    def __init__(self, task: _Optional[_Union[Task, _Mapping]] = ..., version: _Optional[str] = ..., cluster: _Optional[_Union[_cluster_pb2.ClusterDef, _Mapping]] = ..., uptime_s: _Optional[float] = ..., sessions: _Optional[int] = ..., variable_bytes: _Optional[int] = ..., max_message_bytes: _Optional[int] = ...) -> None: ...
+    activity: Activity
+    def __init__(self, task: _Optional[_Union[Task, _Mapping]] = ..., version: _Optional[str] = ..., cluster: _Optional[_Union[_cluster_pb2.ClusterDef, _Mapping]] = ..., uptime_s: _Optional[float] = ..., sessions: _Optional[int] = ..., variable_bytes: _Optional[int] = ..., max_message_bytes: _Optional[int] = ..., activity: _Optional[_Union[Activity, _Mapping]] = ...) -> None: ...
+
+class Activity(_message.Message):
+    __slots__ = ("transports", "calls", "failures", "steps", "calls_in_flight", "messages_waiting", "inflight_bytes", "variables")
+    TRANSPORTS_FIELD_NUMBER: _ClassVar[int]
+    CALLS_FIELD_NUMBER: _ClassVar[int]
+    FAILURES_FIELD_NUMBER: _ClassVar[int]
+    STEPS_FIELD_NUMBER: _ClassVar[int]
+    CALLS_IN_FLIGHT_FIELD_NUMBER: _ClassVar[int]
+    MESSAGES_WAITING_FIELD_NUMBER: _ClassVar[int]
+    INFLIGHT_BYTES_FIELD_NUMBER: _ClassVar[int]
+    VARIABLES_FIELD_NUMBER: _ClassVar[int]
+    transports: _containers.RepeatedCompositeFieldContainer[TransportActivity]
+    calls: _containers.RepeatedCompositeFieldContainer[CallActivity]
+    failures: _containers.RepeatedCompositeFieldContainer[FailureCount]
+    steps: int
+    calls_in_flight: int
+    messages_waiting: int
+    inflight_bytes: int
+    variables: int
+    def __init__(self, transports: _Optional[_Iterable[_Union[TransportActivity, _Mapping]]] = ..., calls: _Optional[_Iterable[_Union[CallActivity, _Mapping]]] = ..., failures: _Optional[_Iterable[_Union[FailureCount, _Mapping]]] = ..., steps: _Optional[int] = ..., calls_in_flight: _Optional[int] = ..., messages_waiting: _Optional[int] = ..., inflight_bytes: _Optional[int] = ..., variables: _Optional[int] = ...) -> None: ...
+
+class TransportActivity(_message.Message):
+    __slots__ = ("transport", "connections", "received_bytes", "sent_bytes")
+    TRANSPORT_FIELD_NUMBER: _ClassVar[int]
+    CONNECTIONS_FIELD_NUMBER: _ClassVar[int]
+    RECEIVED_BYTES_FIELD_NUMBER: _ClassVar[int]
+    SENT_BYTES_FIELD_NUMBER: _ClassVar[int]
+    transport: str
+    connections: int
+    received_bytes: int
+    sent_bytes: int
+    def __init__(self, transport: _Optional[str] = ..., connections: _Optional[int] = ..., received_bytes: _Optional[int] = ..., sent_bytes: _Optional[int] = ...) -> None: ...
+
+class CallActivity(_message.Message):
+    __slots__ = ("kind", "count", "queued_s", "run_s")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    QUEUED_S_FIELD_NUMBER: _ClassVar[int]
+    RUN_S_FIELD_NUMBER: _ClassVar[int]
+    kind: str
+    count: int
+    queued_s: float
+    run_s: float
+    def __init__(self, kind: _Optional[str] = ..., count: _Optional[int] = ..., queued_s: _Optional[float] = ..., run_s: _Optional[float] = ...) -> None: ...
+
+class FailureCount(_message.Message):
+    __slots__ = ("code", "count")
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    code: int
+    count: int
+    def __init__(self, code: _Optional[int] = ..., count: _Optional[int] = ...) -> None: ...
 
 class OpenLocalRequest(_message.Message):
     __slots__ = ()
@@ -443,10 +497,12 @@ class OpenLocalResponse(_message.Message):
     def __init__(self, socket: _Optional[str] = ..., nonce: _Optional[bytes] = ...) -> None: ...
 
 class ListVariablesRequest(_message.Message):
-    __slots__ = ("containers",)
+    __slots__ = ("containers", "largest")
     CONTAINERS_FIELD_NUMBER: _ClassVar[int]
+    LARGEST_FIELD_NUMBER: _ClassVar[int]
     containers: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, containers: _Optional[_Iterable[str]] = ...) -> None: ...
+    largest: int
+    def __init__(self, containers: _Optional[_Iterable[str]] = ..., largest: _Optional[int] = ...) -> None: ...
 
 class ListVariablesResponse(_message.Message):
     __slots__ = ("variables",)

@@ -118,8 +118,17 @@ def test_metrics_count_what_the_server_does(started):
     assert after["paramserve_inflight_bytes"] == 0
     assert after['paramserve_calls_total{kind="run_step"}'] == 1
     assert after['paramserve_call_seconds_total{kind="run_step"}'] > 0
-    assert after["paramserve_received_bytes_total"] > before["paramserve_received_bytes_total"]
-    assert after["paramserve_sent_bytes_total"] > before["paramserve_sent_bytes_total"]
+    assert after["paramserve_steps_total"] == 1
+    assert after['paramserve_call_queue_seconds_total{kind="run_step"}'] > 0
+    received, sent = (
+        sum(value for name, value in after.items() if name.startswith(f"paramserve_{way}_bytes"))
+        for way in ("received", "sent")
+    )
+    assert received > 0
+    assert sent > 0
+    assert before['paramserve_connections{transport="grpc"}'] == 0
+    assert after["paramserve_running_calls"] == 0
+    assert after["paramserve_waiting_messages"] == 0
     assert after["paramserve_sessions"] == 0
 
 
