@@ -82,10 +82,14 @@ def test_tensorflow_reads_our_event_files(tf, tmp_path):
     with FileWriter(str(tmp_path), graph) as writer:
         writer.add_summary(encoded.item(), 7)
     (path,) = tmp_path.iterdir()
-    version, with_graph, with_summary = tf.compat.v1.train.summary_iterator(str(path))
+    written = list(tf.compat.v1.train.summary_iterator(str(path)))
+    version, with_graph, with_collections, with_summary = written
     assert version.file_version == "brain.Event:2"
     found = tf.compat.v1.GraphDef.FromString(with_graph.graph_def)
     assert [node.name for node in found.node] == ["c"]
+    whole = tf.compat.v1.MetaGraphDef.FromString(with_collections.meta_graph_def)
+    assert [op.name for op in whole.meta_info_def.stripped_op_list.op] == ["Const"]
+    assert whole.graph_def == found
     assert with_summary.step == 7
     assert with_summary.summary.value[0].tag == "loss"
     assert with_summary.summary.value[0].simple_value == 0.5
