@@ -137,6 +137,9 @@ class StepGraph:
     def __len__(self) -> int:
         return len(self._nodes)
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._nodes
+
     def __iter__(self) -> Iterator[GraphNode]:
         return iter(list(self._nodes.values()))
 

@@ -17,7 +17,7 @@ from paramserve_core.graphdef import (
     colocation_groups,
     split_input,
 )
-from paramserve_core.plan.graph import StepGraph
+from paramserve_core.plan.graph import GraphNode, StepGraph
 from paramserve_core.plan.planner import Plan, PlannedStage
 from paramserve_protos.v1 import graph_pb2, node_def_pb2
 
@@ -32,10 +32,16 @@ def partition_graphs(graph: StepGraph, plan: Plan) -> list[graph_pb2.GraphDef]:
     stages: dict[str, list[PlannedStage]] = {}
     for stage in plan.stages:
         stages.setdefault(stage.task, []).append(stage)
-    return [_partition(graph, task, found) for task, found in stages.items()]
+    computed = {node.name: node for stage in plan.stages for node in stage.nodes}
+    return [_partition(graph, computed, task, found) for task, found in stages.items()]
 
 
-def _partition(graph: StepGraph, task: str, stages: list[PlannedStage]) -> graph_pb2.GraphDef:
+def _partition(
+    graph: StepGraph,
+    computed: Mapping[str, node_def_pb2.NodeDef],
+    task: str,
+    stages: list[PlannedStage],
+) -> graph_pb2.GraphDef:
     nodes = {node.name: node for stage in stages for node in stage.nodes}
     part = graph_pb2.GraphDef()
     received: dict[str, str] = {}
@@ -45,7 +51,10 @@ def _partition(graph: StepGraph, task: str, stages: list[PlannedStage]) -> graph
         placeholder.name = f"{source.node}/received_{source.index}"
         while placeholder.name in nodes:
             placeholder.name += "_"
-        dtype = graph.node(source.node).outputs[source.index or 0]
+        # A node of the plan need not be one of the graph, see `plan.rereading`.
+        made = computed.get(source.node)
+        producer = graph.node(source.node) if made is None else GraphNode(0, made)
+        dtype = producer.outputs[source.index or 0]
         placeholder.attr["dtype"].type = dtype.base_dtype.as_datatype_enum
         received[tensor] = placeholder.name
     for node in nodes.values():

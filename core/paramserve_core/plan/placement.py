@@ -77,7 +77,8 @@ class Placer:
             groups.join(name, other)
         members: dict[str, list[GraphNode]] = {}
         for name in dict.fromkeys((*chosen, *groups.names())):
-            members.setdefault(groups.root(name), []).append(graph.node(name))
+            node = chosen.get(name) or graph.node(name)
+            members.setdefault(groups.root(name), []).append(node)
         placed: dict[str, str] = {}
         for group in members.values():
             task = self._task_of_group(group)

@@ -1,9 +1,10 @@
 """From a graph and what is wanted of it to stages: prune, place, order, cut.
 
-*Prune*: what the fetches and targets need, going no further than a fed tensor. *Order*: see
-`plan.ordering`. *Place*: see `plan.placement`. *Cut*: ``level(op) = max over its inputs of
-(level(input), + 1 when the input is on another task)``; all ops of one task and level are one
-stage and cost one request. A loop has one level, because it runs as one.
+*Prune*: what the fetches and targets need, going no further than a fed tensor. *Read again* what
+was updated: see `plan.rereading`. *Order*: see `plan.ordering`. *Place*: see `plan.placement`.
+*Cut*: ``level(op) = max over its inputs of (level(input), + 1 when the input is on another task)``;
+all ops of one task and level are one stage and cost one request. A loop has one level, because it
+runs as one.
 
 Two kinds of node are *copied*, so that they neither cost a stage nor order any: a constant goes
 into every stage that uses it, on any task, since copying it once beats sending it in every step; a
@@ -28,6 +29,7 @@ from paramserve_core.frames import Frame
 from paramserve_core.plan.graph import GraphNode, StepGraph
 from paramserve_core.plan.ordering import StepOrder, dependencies, in_order, is_fed, prune
 from paramserve_core.plan.placement import VARIABLE_OPS, Placer
+from paramserve_core.plan.rereading import read_after_updates
 from paramserve_protos.v1 import node_def_pb2, service_pb2
 
 
@@ -115,6 +117,7 @@ def make_plan(
     fetched = [str(graph.tensor(name)) for name in fetches]
     wanted = [name.rpartition(":")[0] for name in fetched if name not in set(fed)]
     needed = prune(graph, [*wanted, *targets], set(fed))
+    needed = read_after_updates(graph, needed, set(fed))
     order = in_order(needed, set(fed))
     return _Cutter(graph, placer, order, fed, fetched).plan()
 
