@@ -189,6 +189,8 @@ class Graph(GraphScopes, GraphCollections):
         )
         if hasattr(obj, "_as_graph_element"):
             obj = obj._as_graph_element()
+        if isinstance(obj, bytes):
+            obj = obj.decode()
         if isinstance(obj, str):
             return find_element(self._operations, obj, allow_tensor, allow_operation)
         if (isinstance(obj, Tensor) and allow_tensor) or (

@@ -10,7 +10,7 @@ a time.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar, Final
 
 from paramserve._framework import scopes
@@ -80,7 +80,7 @@ class Optimizer:
 
     def minimize(
         self,
-        loss: Tensor,
+        loss: Tensor | Callable[[], Tensor],
         global_step: Variable | None = None,
         var_list: Sequence[Variable] | None = None,
         gate_gradients: int = GATE_OP,
@@ -92,7 +92,7 @@ class Optimizer:
         """An op that takes one step downhill.
 
         Args:
-            loss: what to make small; usually a scalar.
+            loss: what to make small, usually a scalar; or a function that answers it.
             global_step: a variable to add one to after the variables were updated.
             var_list: the variables to update; all trainable ones by default.
             gate_gradients: with `GATE_GRAPH`, no gradient is used before all are there; with
@@ -124,7 +124,7 @@ class Optimizer:
 
     def compute_gradients(
         self,
-        loss: Tensor,
+        loss: Tensor | Callable[[], Tensor],
         var_list: Sequence[Variable] | None = None,
         gate_gradients: int = GATE_OP,
         aggregation_method: int | None = None,
@@ -146,6 +146,7 @@ class Optimizer:
                 "gate_gradients must be one of: Optimizer.GATE_NONE, Optimizer.GATE_OP, "
                 f"Optimizer.GATE_GRAPH. Not {gate_gradients}"
             )
+        loss = self._call_if_callable(loss)
         _check_dtype(convert_to_tensor(loss), "loss")
         variables = trainable_variables() if var_list is None else list(_flat(var_list))
         for variable in variables:

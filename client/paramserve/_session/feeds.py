@@ -9,6 +9,7 @@ Thread rule: immutable once made.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from numbers import Integral
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -93,7 +94,7 @@ class FedTensor:
             value, "_as_graph_element"
         ):
             raise TypeError(
-                "The value of a feed cannot be a Tensor or a Variable. Acceptable feed values are "
+                "The value of a feed cannot be a tf.Tensor object. Acceptable feed values are "
                 "numbers, strings, lists and NumPy arrays: run it first, and feed its value. "
                 f"Found {value!r} for {self.tensor!r}."
             )
@@ -103,6 +104,11 @@ class FedTensor:
                 value = as_ndarray(value)
             return as_ndarray(value, self._dtype)
         except (TypeError, ValueError) as error:
+            if isinstance(value, Integral):
+                raise TypeError(
+                    f"Cannot feed {self.tensor!r}: {value} is not compatible with Tensor type "
+                    f"{self._dtype.name}: {error}"
+                ) from None
             kind = TypeError if isinstance(error, TypeError) else ValueError
             raise kind(f"Cannot feed {self.tensor!r}: {error}") from None
 

@@ -224,8 +224,8 @@ def _reshape(node: KernelNode, tensor: Array, shape: Array) -> Array:
         wanted[wanted.index(-1)] = _missing_size(tensor, wanted)
     if math.prod(wanted) != tensor.size:
         invalid(
-            f"Input to reshape is a tensor with {tensor.size} values, but the requested shape "
-            f"{shape_text(shape.tolist())} does not have that many"
+            f"Input to reshape is a tensor with {tensor.size} values, but the requested shape has "
+            f"{math.prod(wanted)}: {shape_text(shape.tolist())}"
         )
     checked_size(wanted, tensor.itemsize)
     return tensor.reshape(wanted)

@@ -295,3 +295,11 @@ def test_adam_says_which_powers_the_next_step_takes(session):
     session.start()
     session.run(step)
     assert session.run(optimizer._get_beta_accumulators()) == (0.25, 0.0625)
+
+
+def test_a_loss_may_be_a_function_that_makes_it(session):
+    w = ps.Variable([1.0, 2.0])
+    step = GradientDescentOptimizer(0.5).minimize(lambda: ps.reduce_sum(w), var_list=[w])
+    session.start()
+    session.run(step)
+    assert session.run(w).tolist() == [0.5, 1.5]

@@ -171,3 +171,9 @@ def test_keys_of_structures_differ_when_the_structures_do(a, b):
     keys = [structure_key(structure) for structure in structures]
     assert len(set(keys)) == len(keys)
     assert structure_key({"x": [a, (b,)]}) == structure_key({"x": [a, (b,)]})
+
+
+def test_a_name_may_be_bytes(sess):
+    a = ps.constant(3, name="a")
+    assert sess.run([b"a:0", b"a"]) == [3, None]
+    assert sess.run(a + 1, {b"a:0": 4}) == 5
