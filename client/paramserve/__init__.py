@@ -46,6 +46,8 @@ from paramserve._framework.seeds import get_seed as get_seed
 from paramserve._framework.seeds import set_random_seed as set_random_seed
 from paramserve._framework.shape_inference import RegisterShape as RegisterShape
 from paramserve._framework.tensor import Tensor as Tensor
+from paramserve._framework.tensor_messages import make_ndarray as make_ndarray
+from paramserve._framework.tensor_messages import make_tensor_proto as make_tensor_proto
 from paramserve._gradients.custom import custom_gradient as custom_gradient
 from paramserve._gradients.hessians import hessians as hessians
 from paramserve._gradients.walk import AggregationMethod as AggregationMethod
@@ -113,8 +115,10 @@ from paramserve._ops.checks import assert_none_equal as assert_none_equal
 from paramserve._ops.checks import assert_positive as assert_positive
 from paramserve._ops.checks import assert_rank as assert_rank
 from paramserve._ops.checks import assert_rank_at_least as assert_rank_at_least
+from paramserve._ops.checks import assert_scalar as assert_scalar
 from paramserve._ops.checks import assert_type as assert_type
 from paramserve._ops.checks import is_non_decreasing as is_non_decreasing
+from paramserve._ops.checks import is_numeric_tensor as is_numeric_tensor
 from paramserve._ops.checks import is_strictly_increasing as is_strictly_increasing
 from paramserve._ops.clip import clip_by_average_norm as clip_by_average_norm
 from paramserve._ops.clip import clip_by_global_norm as clip_by_global_norm

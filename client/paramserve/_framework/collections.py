@@ -108,6 +108,11 @@ class GraphCollections(ABC):
         with self._lock:
             return [name for name in self._collections if isinstance(name, str)]
 
+    @property
+    def collections(self) -> list[Any]:
+        """The names of all collections that have a string name."""
+        return self.get_all_collection_keys()
+
     def clear_collection(self, name: Any) -> None:
         """Removes a collection.
 

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from paramserve._framework.constant_value import constant_value_as_shape
 from paramserve._framework.tensor import Tensor
 from paramserve_core.dtypes import DType
+from paramserve_core.shapes import TensorShape
 
 if TYPE_CHECKING:
     from paramserve._framework.graph import Graph
@@ -61,6 +63,13 @@ class IndexedSlices:
     def dtype(self) -> DType:
         """The type of the rows."""
         return self._values.dtype
+
+    @property
+    def shape(self) -> TensorShape:
+        """What is known of the shape of the whole tensor."""
+        if self._dense_shape is None:
+            return TensorShape(None)
+        return constant_value_as_shape(self._dense_shape)
 
     @property
     def device(self) -> str:

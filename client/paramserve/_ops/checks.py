@@ -29,6 +29,7 @@ from paramserve._ops.indexing import strided_slice
 from paramserve._ops.math_reduce import reduce_all
 from paramserve_core.dtypes import as_dtype
 from paramserve_core.errors import InvalidArgumentError
+from paramserve_core.opdefs.type_sets import NUMBERS
 
 __all__ = [
     "Assert",
@@ -45,8 +46,10 @@ __all__ = [
     "assert_positive",
     "assert_rank",
     "assert_rank_at_least",
+    "assert_scalar",
     "assert_type",
     "is_non_decreasing",
+    "is_numeric_tensor",
     "is_strictly_increasing",
 ]
 
@@ -404,6 +407,35 @@ def assert_type(
             prefix = f"{message}. " if message else ""
             raise TypeError(f"{prefix}{tensor!r} must be of type {wanted.name}")
         return no_op(name=scope)
+
+
+def assert_scalar(
+    tensor: TensorLike, name: str | None = None, message: str | None = None
+) -> Tensor:
+    """Fails while the graph is built, if a tensor is known to have dimensions.
+
+    Args:
+        tensor: the tensor.
+        name: the scope of the ops.
+        message: what the error begins with.
+
+    Returns:
+        The tensor.
+
+    Raises:
+        ValueError: its shape is known, and not `[]`.
+    """
+    with name_scope(name, "assert_scalar", [tensor]):
+        scalar: Tensor = convert_to_tensor(tensor, name="tensor")
+        if scalar.shape.ndims not in (None, 0):
+            prefix = f"{message}. " if message else ""
+            raise ValueError(f"{prefix}Expected scalar shape, saw shape {scalar.shape}: {scalar!r}")
+        return scalar
+
+
+def is_numeric_tensor(tensor: Any) -> bool:
+    """Whether `tensor` is a tensor of numbers."""
+    return isinstance(tensor, Tensor) and tensor.dtype.base_dtype in NUMBERS
 
 
 def is_non_decreasing(x: TensorLike, name: str | None = None) -> Tensor:

@@ -203,10 +203,11 @@ def cond(
 
 def _merged(if_false: Any, if_true: Any) -> Tensor | IndexedSlices:
     if isinstance(if_true, IndexedSlices):
-        values, indices = (
-            merge([getattr(if_false, part), getattr(if_true, part)])[0]
-            for part in ("values", "indices")
-        )
+        values, _ = merge([if_false.values, if_true.values])
+        numbers = [if_false.indices, if_true.indices]
+        if numbers[0].dtype != numbers[1].dtype:
+            numbers = [cast(number, dtypes.int64) for number in numbers]
+        indices, _ = merge(numbers)
         dense_shape = None
         if if_true.dense_shape is not None and if_false.dense_shape is not None:
             dense_shape = merge([if_false.dense_shape, if_true.dense_shape])[0]

@@ -7,9 +7,12 @@ Thread rule: a function adds to the graph of the calling thread; see `Graph`.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from paramserve._framework.convert import convert_to_tensor
+from paramserve._framework.indexed_slices import IndexedSlices
 from paramserve._framework.scopes import name_scope
 from paramserve._framework.tensor import Tensor
 from paramserve._framework.types import TensorLike
@@ -78,17 +81,22 @@ sub = subtract
 mul = multiply
 
 
-def scalar_mul(scalar: TensorLike, x: TensorLike, name: str | None = None) -> Tensor:
+def scalar_mul(scalar: TensorLike, x: Any, name: str | None = None) -> Any:
     """`scalar * x`.
 
     Args:
         scalar: a number, or a tensor of shape `[]`.
-        x: a tensor.
+        x: a tensor or an IndexedSlices.
         name: the name of the op.
+
+    Returns:
+        What `x` is: a Tensor, or an IndexedSlices.
 
     Raises:
         ValueError: `scalar` has dimensions.
     """
+    if isinstance(x, IndexedSlices):
+        return IndexedSlices(scalar_mul(scalar, x.values, name), x.indices, x.dense_shape)
     x = convert_to_tensor(x)
     factor = convert_to_tensor(scalar, dtype=x.dtype.base_dtype, name="scalar")
     if factor.shape.ndims not in (None, 0):

@@ -12,7 +12,7 @@ from __future__ import annotations
 import inspect
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -135,6 +135,21 @@ class Initializer(ABC):
 
     def _checked(self, dtype: DTypeLike) -> DType:
         return as_dtype(dtype).base_dtype
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that make an initializer like this one; the type by its name."""
+        names = parameters_of(type(self)) or frozenset()
+        config = {name: getattr(self, name) for name in names}
+        return {**config, "dtype": self.dtype.name}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Initializer:
+        """The initializer that `get_config` described.
+
+        Args:
+            config: the arguments.
+        """
+        return cls(**config)
 
     @abstractmethod
     def _make(self, shape: ShapeLike, dtype: DType, full_shape: ShapeLike) -> Tensor:

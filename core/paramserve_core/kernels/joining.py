@@ -36,7 +36,7 @@ def concatenate(op: str, axis_input: Array, values: Sequence[Array]) -> Array:
     for i, value in enumerate(values):
         if not _equal_but_for(axis, value.shape, first.shape):
             invalid(
-                f"{op}: dimensions of inputs should match but for axis {axis}: shape[0] = "
+                f"{op}: Dimensions of inputs should match but for axis {axis}: shape[0] = "
                 f"{shape_text(first.shape)} vs. shape[{i}] = {shape_text(value.shape)}"
             )
     shape = list(first.shape)

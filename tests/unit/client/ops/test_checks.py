@@ -82,3 +82,19 @@ def test_a_check_guards_what_depends_on_it(session):
     assert session.run(y, {x: 1.0}) == 0
     with pytest.raises(ps.errors.InvalidArgumentError, match="Condition x > y"):
         session.run(y, {x: np.float32(-1.0)})
+
+
+def test_a_scalar_is_asserted_while_the_graph_is_built():
+    x = ps.constant(1.0)
+    assert ps.assert_scalar(x) is x
+    unknown = ps.placeholder(ps.float32)
+    assert ps.assert_scalar(unknown) is unknown
+    with pytest.raises(ValueError, match=r"Mine\. Expected scalar shape, saw shape \(2,\)"):
+        ps.assert_scalar([1.0, 2.0], message="Mine")
+
+
+def test_numbers_are_told_from_other_tensors():
+    numbers = [ps.constant(1), ps.constant(1.0), ps.constant(1j)]
+    assert all(ps.is_numeric_tensor(number) for number in numbers)
+    others = [ps.constant("a"), ps.constant(True), 1.0]
+    assert not any(ps.is_numeric_tensor(other) for other in others)

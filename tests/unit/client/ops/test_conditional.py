@@ -241,3 +241,18 @@ def test_two_true_cases_fail_where_one_is_wanted(session):
 def test_bad_cases_are_refused(session, pairs, error):
     with pytest.raises(error):
         ps.case(pairs, default=lambda: ps.constant(1))
+
+
+def test_indices_of_two_types_meet_in_the_wider_one():
+    values = ps.constant([1.0])
+    narrow, wide = ps.constant([0]), ps.constant([3], ps.int64)
+    pred = ps.placeholder(ps.bool, [])
+    chosen = ps.cond(
+        pred, lambda: ps.IndexedSlices(values, narrow), lambda: ps.IndexedSlices(values, wide)
+    )
+    assert chosen.indices.dtype is ps.int64
+    with ps.Session() as session:
+        assert [session.run(chosen.indices, {pred: p}).tolist() for p in (True, False)] == [
+            [0],
+            [3],
+        ]

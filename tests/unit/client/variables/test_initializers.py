@@ -204,3 +204,25 @@ def test_the_public_names_are_documented():
     for module in (initializers, variance_scaling):
         for name in module.__all__:
             assert getattr(module, name).__doc__
+
+
+# As a configuration.
+
+
+@pytest.mark.parametrize(
+    "initializer",
+    [
+        constant_initializer([1.0, 2.0], dtypes.float64, verify_shape=True),
+        zeros_initializer(dtypes.int32),
+        random_normal_initializer(1.0, 2.0, seed=3),
+        random_uniform_initializer(1, 9, seed=3, dtype=dtypes.int32),
+        uniform_unit_scaling_initializer(1.4, seed=3, full_shape=[2, 3]),
+        variance_scaling_initializer(2.0, "fan_out", "uniform", seed=3),
+        glorot_uniform_initializer(seed=3, dtype=dtypes.float64),
+    ],
+    ids=lambda initializer: type(initializer).__name__,
+)
+def test_an_initializer_can_be_made_again_from_its_configuration(initializer):
+    again = type(initializer).from_config(initializer.get_config())
+    assert again is not initializer
+    assert vars(again) == vars(initializer)
