@@ -26,6 +26,7 @@ from paramserve._variables.collected import (
 )
 from paramserve._variables.slots import create_slot, create_zeros_slot
 from paramserve._variables.variable import Variable
+from paramserve._variables.variable_scope import get_variable_scope
 from paramserve_core.dtypes import bfloat16, float16, float32, float64
 
 _AVERAGED: Final = frozenset({float16, bfloat16, float32, float64})
@@ -151,9 +152,11 @@ class ExponentialMovingAverage:
                 f"{target.name}: the moving average of a tensor is a variable of its shape, and "
                 f"{target.shape} is not fully known; set its shape"
             )
+        scope = get_variable_scope().name
+        name = f"{scope}/{target.op.name}" if scope else target.op.name
         with target.graph.as_default(), target.graph.name_scope(None):
             initial = zeros(target.shape, target.dtype.base_dtype)
-            return Variable(initial, trainable=False, name=f"{target.op.name}/{self._name}")
+            return Variable(initial, trainable=False, name=f"{name}/{self._name}")
 
 
 def assign_moving_average(

@@ -47,6 +47,16 @@ def test_an_average_is_beside_its_variable_and_is_not_trained(graph):
     assert (update.type, update.device) == ("ApplyGradientDescent", "/job:ps/task:1")
 
 
+def test_averages_are_named_in_the_open_variable_scope(graph):
+    v = ps.Variable(1.0, name="v")
+    total = v + 1.0
+    with ps.variable_scope("averages"), ps.name_scope("ops"):
+        averages = ps.train.ExponentialMovingAverage(0.5, name="mean")
+        averages.apply([v, total])
+    assert averages.average(v).op.name == "averages/v/mean"
+    assert averages.average(total).op.name == "averages/add/mean"
+
+
 def test_the_number_of_updates_bounds_the_decay(session):
     w, count = ps.Variable(0.0), ps.placeholder(ps.int32, [])
     ema = ExponentialMovingAverage(0.99, num_updates=count)
