@@ -275,7 +275,7 @@ class Saver:
         step = None if global_step is None else _step_number(session, global_step)
         if step is not None:
             path = f"{path}-{step:08d}" if self._pad_step_number else f"{path}-{step:d}"
-        elif os.path.basename(path) == latest_filename:
+        elif os.path.basename(path) == latest_filename and not self.saver_def.sharded:
             raise ValueError(
                 f"'latest_filename' collides with 'save_path': {latest_filename!r} and {path!r}"
             )

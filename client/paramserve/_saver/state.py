@@ -114,6 +114,9 @@ def get_checkpoint_state(
 
     Returns:
         The state, or None if there is none; what is no state file is ignored, with a warning.
+
+    Raises:
+        ValueError: the state file names no checkpoint, as when a program died while it wrote it.
     """
     directory = os.fspath(checkpoint_dir)
     try:
@@ -121,8 +124,13 @@ def get_checkpoint_state(
     except FailedPreconditionError as error:
         _log.warning("%s; it is ignored", error.message)
         return None
-    if state is None or not state.model_checkpoint_path:
+    if state is None:
         return None
+    if not state.model_checkpoint_path:
+        raise ValueError(
+            f"Invalid checkpoint state loaded from {directory}: it names no checkpoint; restore "
+            "one by its own path, or remove the state file"
+        )
     state.model_checkpoint_path = join(directory, state.model_checkpoint_path)
     paths = [join(directory, path) for path in state.all_model_checkpoint_paths]
     state.all_model_checkpoint_paths[:] = paths
@@ -150,6 +158,9 @@ def latest_checkpoint(
 
     Returns:
         The path, or None if there is none.
+
+    Raises:
+        ValueError: the state file names no checkpoint.
     """
     state = get_checkpoint_state(checkpoint_dir, latest_filename, session)
     if state is None:

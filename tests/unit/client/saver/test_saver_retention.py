@@ -17,6 +17,7 @@ from paramserve._session.session import Session
 from paramserve_core.errors import (
     OpError,
 )
+from paramserve_protos.v1.saver_pb2 import SaverDef
 from saving import initialize, save, saved_paths, variable
 
 
@@ -155,6 +156,28 @@ def test_state_file_that_is_something_else_is_ignored_with_a_warning(tmp_path, c
     (tmp_path / "checkpoint").write_text("buy milk")
     assert get_checkpoint_state(str(tmp_path)) is None
     assert "is no state file of checkpoints" in caplog.text
+
+
+def test_state_file_that_names_no_checkpoint_is_refused(tmp_path):
+    (tmp_path / "checkpoint").write_bytes(b"")
+    for read in (get_checkpoint_state, latest_checkpoint):
+        with pytest.raises(ValueError, match=r"Invalid checkpoint state loaded .*: it names no"):
+            read(str(tmp_path))
+
+
+@pytest.mark.parametrize("version", [None, SaverDef.V2])
+def test_sharded_checkpoint_may_be_called_as_the_state_file(tmp_path, version):
+    v = variable("v", [1.0])
+    with Session() as session:
+        initialize(session)
+        with pytest.raises(ValueError, match="collides with 'save_path'"):
+            save(Saver(), session, tmp_path / "checkpoint")
+        saver = Saver(sharded=True, write_version=version)
+        path = save(saver, session, tmp_path / "checkpoint")
+        v.load([2.0], session)
+        assert latest_checkpoint(str(tmp_path)) == path
+        saver.restore(session, path)
+        assert session.run(v).tolist() == [1.0]
 
 
 def test_newest_checkpoint_that_is_gone_is_not_answered(tmp_path):
