@@ -41,7 +41,7 @@ def test_a_buffer_needs_a_whole_shape(sess):
 def test_a_buffer_of_strings_or_like_a_shape_is_refused(sess):
     with pytest.raises(TypeError, match="a buffer of strings"):
         sess.buffer([2], ps.string)
-    with pytest.raises(TypeError, match="got 'list'; session.buffer"):
+    with pytest.raises(TypeError, match=r"got 'list'; session\.buffer"):
         sess.buffer_like([2, 3])
 
 
