@@ -5,7 +5,14 @@ from typing import Any
 
 import paramserve as ps
 
-MODULES = {"": ps, "errors": ps.errors, "nn": ps.nn, "summary": ps.summary, "train": ps.train}
+MODULES = {
+    "": ps,
+    "errors": ps.errors,
+    "nn": ps.nn,
+    "summary": ps.summary,
+    "test": ps.test,
+    "train": ps.train,
+}
 
 
 def public_names() -> dict[str, Any]:

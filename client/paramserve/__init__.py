@@ -5,7 +5,8 @@ TensorFlow (0.8 to 1.x), so that a program moves here by changing its import:
 
 - here: graphs, variables, ops, sessions;
 - `ps.train`: savers, optimizers, clusters and servers;
-- `ps.nn`: layers and losses; `ps.summary`: values for TensorBoard; `ps.errors`: what is raised.
+- `ps.nn`: layers and losses; `ps.summary`: values for TensorBoard; `ps.errors`: what is raised;
+- `ps.test`: a test case with sessions, for tests of programs.
 """
 
 import typing as _typing
@@ -13,6 +14,7 @@ import typing as _typing
 from paramserve import errors as errors
 from paramserve import nn as nn
 from paramserve import summary as summary
+from paramserve import test as test
 from paramserve import train as train
 from paramserve._framework.collections import GraphKeys as GraphKeys
 from paramserve._framework.convert import convert_n_to_tensor as convert_n_to_tensor
