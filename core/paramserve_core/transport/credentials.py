@@ -32,6 +32,11 @@ class ClientCredentials:
     cert: bytes | None = None
     key: bytes | None = None
 
+    @property
+    def uses_tls(self) -> bool:
+        """Whether connections are encrypted."""
+        return self.ca is not None or self.cert is not None
+
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> ClientCredentials:
         """What the environment says: a token, and the names of PEM files.

@@ -135,7 +135,7 @@ class GrpcDialer:
 
     def _channel(self) -> grpc.Channel:
         credentials = self._credentials
-        if credentials.ca is None and credentials.cert is None:
+        if not credentials.uses_tls:
             return grpc.insecure_channel(self._address, _OPTIONS, self._compression)
         secure = grpc.ssl_channel_credentials(credentials.ca, credentials.key, credentials.cert)
         return grpc.secure_channel(self._address, secure, _OPTIONS, self._compression)

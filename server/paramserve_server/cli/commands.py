@@ -199,16 +199,48 @@ def status(target: Target, json: Json = False, timeout: Timeout = 10.0) -> None:
     _report(lambda: inspection.status(target, timeout, as_json=json))
 
 
+@app.command()
+def top(
+    targets: Annotated[
+        list[str], typer.Argument(metavar="TARGET...", help="The servers: grpc://host:port.")
+    ],
+    interval: Annotated[
+        float, typer.Option(min=0.1, max=86400, help="Seconds from one look to the next.")
+    ] = 1.0,
+    count: Annotated[
+        int | None, typer.Option(min=1, help="Stop after so many looks; by default, on Ctrl-C.")
+    ] = None,
+    variables: Annotated[
+        int, typer.Option(min=0, max=10_000, help="How many of the largest variables to show.")
+    ] = 10,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object a look.")] = False,
+    timeout: Timeout = 5.0,
+) -> None:
+    """Show what servers do now: steps, bytes, waiting, memory."""
+
+    def show() -> None:
+        from paramserve_server.cli.top import TopOptions
+        from paramserve_server.cli.top import top as watch
+
+        options = TopOptions(
+            interval_s=interval, count=count, timeout_s=timeout, largest=variables, as_json=json
+        )
+        watch(targets, options)
+
+    _report(show)
+
+
 def _report(show: Callable[[], None]) -> None:
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    from paramserve_core.errors import DeadlineExceededError, OpError, UnavailableError
+    from paramserve_core.errors import OpError
+    from paramserve_server.cli.targets import NotReachedError
 
     try:
         show()
     except ValueError as error:
         _fail(str(error), WRONG_USE)
-    except (UnavailableError, DeadlineExceededError) as error:
-        _fail(error.message, UNREACHABLE)
+    except NotReachedError as error:
+        _fail(str(error), UNREACHABLE)
     except OpError as error:
         _fail(error.message, FAILED)
 

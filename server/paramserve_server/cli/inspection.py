@@ -6,23 +6,37 @@ Thread rule: runs on the main thread; blocks until the server answers.
 from __future__ import annotations
 
 import json
-from typing import Any, Final
+from typing import Any
 
 from paramserve_core.cluster import ClusterSpec
 from paramserve_core.dtypes import as_dtype
 from paramserve_core.shapes import TensorShape
-from paramserve_core.transport.credentials import ClientCredentials
-from paramserve_core.transport.grpc_client import GrpcDialer
-
-_SCHEME: Final = "grpc://"
+from paramserve_protos.v1 import service_pb2
+from paramserve_server.cli.targets import Target
 
 
-def _dialer(target: str) -> GrpcDialer:
-    address = target.removeprefix(_SCHEME)
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdigit():
-        raise ValueError(f"{target!r} is no target; wanted grpc://host:port")
-    return GrpcDialer(address, ClientCredentials.from_env())
+def variable_row(variable: service_pb2.VariableInfo) -> dict[str, Any]:
+    """A variable by the keys that the command line's JSON has for it."""
+    shape = TensorShape(variable.shape)
+    return {
+        "name": variable.name,
+        "container": variable.container,
+        "shape": None if shape.ndims is None else shape.as_list(),
+        "dtype": as_dtype(int(variable.dtype)).name,
+        "task": variable.task,
+        "bytes": variable.bytes,
+        "initialized": variable.initialized,
+    }
+
+
+def name_text(row: dict[str, Any]) -> str:
+    """A variable's name, with its container if that is not the default one."""
+    return f"{row['container']}:{row['name']}" if row["container"] else row["name"]
+
+
+def shape_text(row: dict[str, Any]) -> str:
+    """A variable's shape, as people write it."""
+    return "unknown" if row["shape"] is None else str(row["shape"])
 
 
 def variables(target: str, timeout_s: float, *, as_json: bool) -> None:
@@ -30,44 +44,29 @@ def variables(target: str, timeout_s: float, *, as_json: bool) -> None:
 
     Raises:
         ValueError: the target is malformed.
-        OpError: the server could not be asked.
+        NotReachedError: the server could not be asked.
+        OpError: it failed.
     """
-    found = _dialer(target).list_variables(timeout_s)
-    rows: list[dict[str, Any]] = [
-        {
-            "name": v.name,
-            "container": v.container,
-            "shape": _shape(TensorShape(v.shape)),
-            "dtype": as_dtype(int(v.dtype)).name,
-            "task": v.task,
-            "bytes": v.bytes,
-            "initialized": v.initialized,
-        }
-        for v in found
-    ]
+    rows = [variable_row(variable) for variable in Target(target).variables(timeout_s)]
     if as_json:
         print(json.dumps(rows, indent=2))
         return
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     table = Table("name", "shape", "dtype", "task", "bytes", "initialized", box=None)
     table.columns[4].justify = "right"
     for row in rows:
-        name = f"{row['container']}:{row['name']}" if row["container"] else row["name"]
         state = "yes" if row["initialized"] else "no"
-        shape = str(row["shape"]) if row["shape"] is not None else "unknown"
+        name, shape = Text(name_text(row)), Text(shape_text(row))
         table.add_row(name, shape, row["dtype"], row["task"], f"{row['bytes']:,}", state)
     Console(soft_wrap=True).print(table)
 
 
-def _shape(shape: TensorShape) -> list[int | None] | None:
-    return None if shape.ndims is None else shape.as_list()
-
-
 def status(target: str, timeout_s: float, *, as_json: bool) -> None:
     """Prints who a server is and how it does; raises as `variables` does."""
-    answer = _dialer(target).describe(timeout_s)
+    answer = Target(target).describe(timeout_s)
     fields: dict[str, Any] = {
         "version": answer.version,
         "task": answer.task.name,

@@ -7,10 +7,14 @@ import numpy as np
 import pytest
 
 from graph_builder import GraphBuilder
+from local_fakes import until
+from paramserve_core import dtypes
 from paramserve_core.cluster import ClusterSpec
 from paramserve_core.errors import UnauthenticatedError
 from paramserve_core.master.connect import connect_master
 from paramserve_core.serving import ServingOptions, TaskServer
+from paramserve_core.shapes import TensorShape
+from paramserve_core.transport.choice import Transport
 from paramserve_core.transport.credentials import ClientCredentials
 from paramserve_core.transport.grpc_client import GrpcDialer
 from paramserve_server import metrics
@@ -130,6 +134,54 @@ def test_metrics_count_what_the_server_does(started):
     assert after["paramserve_running_calls"] == 0
     assert after["paramserve_waiting_messages"] == 0
     assert after["paramserve_sessions"] == 0
+
+
+def test_a_server_tells_what_goes_on_in_it(started):
+    server = started(transport=Transport.GRPC)
+    dialer = GrpcDialer(server.address)
+    assert not dialer.describe(10).activity.calls
+    assign_ones(server)
+    activity = dialer.describe(10).activity
+    (step,) = (call for call in activity.calls if call.kind == "run_step")
+    assert (activity.steps, step.count, activity.variables) == (1, 1, 1)
+    assert step.queued_s > 0
+    assert step.run_s > 0
+    (transport,) = activity.transports
+    assert transport.transport == "grpc"
+    assert transport.received_bytes > 0
+    assert transport.sent_bytes > 0
+
+
+def test_each_transport_counts_its_own_connections_and_bytes(started, monkeypatch):
+    monkeypatch.setenv("PARAMSERVE_TRANSPORT", "shm")
+    server = started()
+
+    def transports():
+        found = GrpcDialer(server.address).describe(10).activity.transports
+        return {each.transport: each for each in found}
+
+    assert {name: each.connections for name, each in transports().items()} == {"grpc": 0, "shm": 0}
+    master = connect_master(f"grpc://{server.address}")
+    master.devices()
+    assert {name: each.connections for name, each in transports().items()} == {"grpc": 0, "shm": 1}
+    over_grpc = GrpcDialer(server.address).dial(Inbox(), 10)
+    assert {name: each.connections for name, each in transports().items()} == {"grpc": 1, "shm": 1}
+    over_grpc.close()
+    master.close()
+    until(lambda: not sum(each.connections for each in transports().values()))
+    assert transports()["shm"].received_bytes > 0
+    assert transports()["grpc"].received_bytes == 0
+
+
+def test_the_largest_variables_are_listed_when_asked_for(started):
+    server = started()
+    for name, size in (("a", 2), ("b", 5), ("c", 3)):
+        variable = server.host.store.get_or_create(name, "", dtypes.float32, TensorShape(None))
+        variable.assign(np.zeros(size, np.float32))
+    listed = GrpcDialer(server.address).list_variables(10, largest=2)
+    assert [variable.name for variable in listed] == ["b", "c"]
+    listed = GrpcDialer(server.address).list_variables(10)
+    assert [variable.name for variable in listed] == ["a", "b", "c"]
 
 
 def test_failed_calls_are_counted_by_their_error(started):
