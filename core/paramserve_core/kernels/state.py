@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from paramserve_core.errors import InvalidArgumentError, OutOfRangeError
 from paramserve_core.executor.store import Ref, Update
-from paramserve_core.kernels import rows
+from paramserve_core.kernels import fused, rows
 from paramserve_core.kernels.registry import KernelNode, kernel
 from paramserve_core.opdefs.state import declared_shape
 
@@ -163,6 +163,8 @@ def change_rows(
         change: how an update changes a row.
         combine: how two updates of one row become one; None where they do not.
     """
+    if fused.add_rows(change, target, indices, updates):
+        return
     if not rows.has_duplicates(indices):
         _change_distinct_rows(target, indices, updates, change)
         return

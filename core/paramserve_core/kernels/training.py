@@ -8,7 +8,8 @@ leaves everything as it was.
 Half-precision variables are widened, updated and rounded once, per block. In a sparse update the
 rows of one block are gathered, updated by the same rule as a dense variable, and scattered back;
 rows that are mentioned twice are updated in rounds (see `rows`). Rows larger than a block are
-updated where they are, one after the other.
+updated where they are, one after the other. With a compiled loop (see `fused`) rows are updated
+where they are whatever their size.
 
 Thread rule: see `kernels.registry`.
 """
@@ -23,6 +24,7 @@ import numpy as np
 from paramserve_core.executor.store import Ref, Update
 from paramserve_core.kernels import rows, update_rules
 from paramserve_core.kernels.blocks import BLOCK_BYTES, for_each_block
+from paramserve_core.kernels.fused import FusedUpdate
 from paramserve_core.kernels.numerics import (
     Array,
     compute_dtype,
@@ -204,6 +206,8 @@ def _update_rows(update: BlockUpdate, arrays: Sequence[Array], grad: Array, indi
     if gradients[0].nbytes > BLOCK_BYTES:
         for index, gradient in zip(indices.tolist(), gradients, strict=True):
             _update_dense(update, [table[index] for table in tables], gradient)
+        return
+    if isinstance(update, FusedUpdate) and update.update_rows(gradients, indices, tables):
         return
     if not rows.has_duplicates(indices):
         _update_distinct_rows(update, tables, gradients, indices)

@@ -11,6 +11,9 @@ sweep over the block, so the formulas are arranged for few of them rather than w
 textbook; the textbook's form is in each docstring, with `g` the gradient. Where slots and the
 variable depend on each other, the order of the lines matters.
 
+What many use is also there as one compiled loop, which takes the place of the sweeps where it can
+(see `fused`). Such a rule is changed in both places, the operations in the same order.
+
 Thread rule: pure functions; the caller holds what guards the arrays.
 """
 
@@ -21,6 +24,8 @@ from typing import Any, Final
 
 import numpy as np
 
+from paramserve_core.kernels import fused_loops
+from paramserve_core.kernels.fused import FusedUpdate
 from paramserve_core.kernels.numerics import Array, invalid
 
 Settings = Mapping[str, Any]
@@ -59,7 +64,8 @@ def momentum(s: Settings) -> BlockUpdate:
             np.multiply(accum, rate, out=step)
         var -= step
 
-    return update
+    loop = fused_loops.nesterov_momentum if nesterov else fused_loops.momentum
+    return FusedUpdate(loop, (rate, decay), update)
 
 
 def adagrad(s: Settings) -> BlockUpdate:
@@ -77,7 +83,10 @@ def adagrad(s: Settings) -> BlockUpdate:
         step /= root
         var -= step
 
-    return update
+    if not accumulates:
+        return update
+    added = rate.dtype.type(0) if epsilon is None else epsilon
+    return FusedUpdate(fused_loops.adagrad, (rate, added), update)
 
 
 def adagrad_dual_averaging(s: Settings) -> BlockUpdate:
@@ -166,7 +175,12 @@ def _adam(s: Settings, rate: Any, epsilon: Any, shrinkage: Any) -> BlockUpdate:
             var *= shrinkage
         var -= step
 
-    return update
+    if nesterov:
+        return update
+    scalars = (rate, 1 - beta1, 1 - beta2, epsilon)
+    if shrinkage is None:
+        return FusedUpdate(fused_loops.adam, scalars, update)
+    return FusedUpdate(fused_loops.adamw, (*scalars, shrinkage), update)
 
 
 def adamax(s: Settings) -> BlockUpdate:
@@ -222,7 +236,7 @@ def rmsprop(s: Settings) -> BlockUpdate:
         mom += step
         var -= mom
 
-    return update
+    return FusedUpdate(fused_loops.rmsprop, (rate, 1 - rho, decay, epsilon), update)
 
 
 def centered_rmsprop(s: Settings) -> BlockUpdate:
@@ -299,7 +313,9 @@ def ftrl(s: Settings) -> BlockUpdate:
         np.subtract(0, change, out=change)
         np.divide(change, new, out=var)
 
-    return update
+    if scaled or shrinkage is not None or power != 0.5:
+        return update
+    return FusedUpdate(fused_loops.ftrl, (rate, threshold, l2, tiny), update)
 
 
 def proximal_gradient_descent(s: Settings) -> BlockUpdate:

@@ -1,0 +1,406 @@
+"""Compiled loops give what NumPy gives, to the bit, and nobody has to wait for them.
+
+Most of these tests "compile" a loop to itself, which needs no compiler: it is then run as plain
+Python, on NumPy's scalars. What numba makes of it is tested where numba is installed.
+"""
+
+import logging
+import os
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+from paramserve_core import dtypes
+from paramserve_core.kernels import blocks, fused, fused_loops, state, training, update_rules
+from update_cases import UpdateCase, variants
+
+FLOATS = [dtypes.float32, dtypes.float64]
+INDICES = np.int32([3, 1, 3, 0, 3])
+
+FUSED = {
+    "Momentum": [{}, {"use_nesterov": True}],
+    "Adagrad": [{}],
+    "AdagradV2": [{}],
+    "Adam": [{}],
+    "AdamW": [{}],
+    "RMSProp": [{}, {"momentum": 0.0}],
+    "Ftrl": [{}, {"l1": 0.0, "l2": 0.0}],
+}
+"""Ops whose update has a loop, and the ways through their formula that the loop has."""
+
+RULES = [
+    (update_rules.momentum, {"use_nesterov": False}),
+    (update_rules.momentum, {"use_nesterov": True}),
+    (update_rules.adagrad, {"update_slots": True, "epsilon": None}),
+    (update_rules.adagrad, {"update_slots": True}),
+    (update_rules.adam, {}),
+    (update_rules.adamw, {}),
+    (update_rules.rmsprop, {}),
+    (update_rules.ftrl, {"multiply_linear_by_lr": False}),
+]
+SCALARS = {
+    "lr": 0.1,
+    "momentum": 0.8,
+    "epsilon": 1e-3,
+    "beta1": 0.9,
+    "beta2": 0.99,
+    "beta1_power": 0.81,
+    "beta2_power": 0.98,
+    "rho": 0.9,
+    "weight_decay": 0.3,
+    "l1": 0.05,
+    "l2": 0.02,
+    "lr_power": -0.5,
+}
+STRANGE = [0.0, -0.0, 1.0, -1.5, np.nan, np.inf, -np.inf, 1e-310, 1e-42, 3e38, -3e38, 1e-20, 2.0]
+
+
+CASES = [
+    case
+    for case in [*variants("Apply"), *variants("SparseApply")]
+    if case.values[1] in FUSED.get(case.values[0].split("Apply")[1], [])
+]
+OTHERS = [case for case in [*variants("Apply"), *variants("SparseApply")] if case not in CASES]
+
+
+def settings_of(changes, dtype):
+    scalars = {name: dtype.type(value) for name, value in SCALARS.items()}
+    settings = {**scalars, **changes}
+    return {name: value for name, value in settings.items() if value is not None}
+
+
+def assert_same_bits(ours, other):
+    """Equal, with equal signs of zeros; a NaN has no sign to compare."""
+    np.testing.assert_array_equal(ours, other)
+    numbers = ~np.isnan(ours)
+    np.testing.assert_array_equal(np.signbit(ours)[numbers], np.signbit(other)[numbers])
+
+
+class PlainCompiler(fused.Compiler):
+    """Compiles a loop to itself, and knows which of them ran."""
+
+    def __init__(self):
+        super().__init__(self._itself)
+        self.ran = set()
+
+    def _itself(self, loop, dtype):
+        def run(*arguments):
+            self.ran.add(loop)
+            loop(*arguments)
+
+        return run
+
+
+@pytest.fixture
+def plain(monkeypatch):
+    """Every update, however small, asks this compiler."""
+    compiler = PlainCompiler()
+    monkeypatch.setattr(fused, "_compiler", compiler)
+    monkeypatch.setattr(fused, "MIN_BYTES", 0)
+    return compiler
+
+
+def run_case(op, changes, dtype):
+    return UpdateCase(op, dtype, (5, 3), changes, INDICES if "Sparse" in op else None).run()
+
+
+@pytest.mark.parametrize("dtype", [*FLOATS, dtypes.float16, dtypes.bfloat16], ids=lambda t: t.name)
+@pytest.mark.parametrize(("op", "changes"), CASES)
+def test_an_update_is_the_same_to_the_bit_with_and_without_its_loop(
+    op, changes, dtype, monkeypatch, plain
+):
+    run_case(op, changes, dtype)  # asks
+    plain.wait()
+    plain.ran.clear()
+    fused_values = run_case(op, changes, dtype)
+    # Rows of half precision are widened first, and then are a dense update of a block.
+    in_place = "Sparse" in op and dtype in FLOATS
+    assert [loop in fused_loops.ROWS.values() for loop in plain.ran] == [in_place]
+    plain._ready.clear()
+    plain.close()
+    for ours, other in zip(fused_values, run_case(op, changes, dtype), strict=True):
+        assert_same_bits(ours, other)
+
+
+@pytest.mark.parametrize(("op", "changes"), OTHERS)
+def test_an_update_without_a_loop_asks_for_none(op, changes, plain):
+    UpdateCase(op, dtypes.float32, (5, 3), changes, INDICES if "Sparse" in op else None).run()
+    plain.wait()
+    assert plain._asked == set()
+
+
+@pytest.mark.parametrize("dtype", [np.dtype("f4"), np.dtype("f8")], ids=str)
+@pytest.mark.parametrize(("rule", "changes"), RULES)
+def test_strange_numbers_go_the_same_way_in_a_loop_as_in_numpy(rule, changes, dtype):
+    update = rule(settings_of(changes, dtype))
+    names = update._loop.__code__.co_varnames[: update._loop.__code__.co_argcount]
+    random = np.random.default_rng(2)
+    by_loop = [
+        np.where(random.random(500) < 0.7, random.choice(STRANGE, 500), random.normal(size=500))
+        for _ in names[names.index("grad") :]
+    ]
+    with np.errstate(all="ignore"):
+        by_loop = [array.astype(dtype) for array in by_loop]
+        by_numpy = [array.copy() for array in by_loop]
+        update._loop(*update._scalars, *by_loop)
+        update._numpy(np.empty((update_rules.SCRATCH_ROWS, 500), dtype), *by_numpy)
+    for ours, other in zip(by_loop, by_numpy, strict=True):
+        assert_same_bits(ours, other)
+
+
+@pytest.mark.parametrize("change", [np.add, np.subtract])
+@pytest.mark.parametrize("index_dtype", [np.int32, np.int64])
+def test_scattered_rows_are_the_same_to_the_bit_with_and_without_a_loop(change, index_dtype, plain):
+    random = np.random.default_rng(1)
+    start = random.normal(size=(7, 3)).astype(np.float32)
+    indices = random.integers(0, 7, 20).astype(index_dtype)
+    assert np.bincount(indices).max() <= state._MAX_ROUNDS
+    updates = random.normal(size=(20, 3)).astype(np.float32)
+    updates.flags.writeable = False
+    by_numpy, by_loop = start.copy(), start.copy()
+    state.change_rows(by_numpy, indices, updates, change, np.add)
+    plain.wait()
+    state.change_rows(by_loop, indices, updates, change, np.add)
+    assert plain.ran == {fused_loops.subtract_rows}
+    assert_same_bits(by_loop, by_numpy)
+
+
+@pytest.mark.parametrize("change", [np.multiply, np.maximum])
+def test_another_change_of_rows_is_left_to_numpy(change, plain):
+    table, updates = np.ones((4, 2), np.float32), np.ones((3, 2), np.float32)
+    assert not fused.add_rows(change, table, np.arange(3), updates)
+    assert plain._asked == set()
+
+
+def plain_rows(table, updates, indices):
+    """Whether a compiled loop took them."""
+    return fused.add_rows(np.add, table, indices, updates)
+
+
+@pytest.mark.parametrize("of", ["table", "updates"])
+@pytest.mark.parametrize("how", ["strided", "unaligned", "swapped", "integer"])
+def test_arrays_that_machine_code_does_not_take_are_left_to_numpy(of, how, plain):
+    def make():
+        return {"table": np.zeros((4, 2), np.float32), "updates": np.ones((3, 2), np.float32)}
+
+    indices = np.arange(3)
+    plain_rows(**make(), indices=indices)
+    plain.wait()
+    assert plain_rows(**make(), indices=indices)
+    arrays = make()
+    array = arrays[of]
+    if how == "strided":
+        array = np.repeat(array, 2, axis=1)[:, ::2]
+    elif how == "unaligned":
+        array = np.frombuffer(bytearray(array.nbytes + 1), np.float32, array.size, 1).reshape(
+            array.shape
+        )
+    elif how == "swapped":
+        array = array.astype(">f4")
+    else:
+        array = array.astype(np.int32)
+    arrays[of] = array
+    assert not plain_rows(**arrays, indices=indices)
+
+
+def test_a_row_number_that_changed_after_the_check_touches_nothing():
+    table = np.zeros((3, 2), np.float32)
+    grad = np.ones((4, 2), np.float32)
+    fused_loops.subtract_rows(np.float32(1), grad, np.array([0, -1, 3, 2**62]), table)
+    np.testing.assert_array_equal(table, [[-1, -1], [0, 0], [0, 0]])
+
+
+def test_small_updates_ask_for_no_loop(monkeypatch, plain):
+    monkeypatch.setattr(fused, "MIN_BYTES", 1 << 16)
+    run_case("ApplyAdam", {}, dtypes.float32)
+    run_case("SparseApplyAdam", {}, dtypes.float32)
+    assert plain._asked == set()
+
+
+def test_a_large_update_in_blocks_takes_the_loop_in_every_block(monkeypatch, plain):
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 16)
+    monkeypatch.setattr(training, "BLOCK_BYTES", 16)
+    case = UpdateCase("ApplyAdam", dtypes.float32, (40, 3), {})
+    expected = case.run()
+    plain.wait()
+    for ours, other in zip(case.run(), expected, strict=True):
+        assert_same_bits(ours, other)
+    assert plain.ran == {fused_loops.adam}
+
+
+# The compiler.
+
+
+class HeldCompile:
+    """Compiles when it is let; counts how often."""
+
+    def __init__(self):
+        self.let = threading.Event()
+        self.asked = []
+
+    def __call__(self, loop, dtype):
+        self.asked.append((loop, dtype))
+        assert self.let.wait(30)
+        return loop
+
+
+F4, F8 = np.dtype("f4"), np.dtype("f8")
+
+
+def test_a_loop_is_compiled_once_and_not_waited_for():
+    held = HeldCompile()
+    compiler = fused.Compiler(held)
+    for _ in range(3):
+        compiler.ask(fused_loops.adam, F4)
+        assert compiler.find(fused_loops.adam, F4) is None
+    held.let.set()
+    compiler.wait()
+    compiler.ask(fused_loops.adam, F4)
+    compiler.wait()
+    assert held.asked == [(fused_loops.adam, F4)]
+    assert compiler.find(fused_loops.adam, F4) is fused_loops.adam
+    assert compiler.find(fused_loops.adam, F8) is None
+
+
+def test_what_is_asked_for_later_is_compiled_as_well():
+    compiler = fused.Compiler(lambda loop, dtype: loop)
+    for loop in fused_loops.ROWS:
+        compiler.ask(loop, F4)
+        compiler.wait()
+        assert compiler.find(loop, F4) is loop
+
+
+def test_a_loop_that_does_not_compile_is_said_once_and_left_to_numpy(caplog):
+    def fail(loop, dtype):
+        if loop is fused_loops.adam:
+            raise OSError("no space left")
+        return loop
+
+    compiler = fused.Compiler(fail)
+    with caplog.at_level(logging.WARNING):
+        for _ in range(2):
+            compiler.ask(fused_loops.adam, F4)
+            compiler.ask(fused_loops.ftrl, F4)
+            compiler.wait()
+    assert compiler.find(fused_loops.adam, F4) is None
+    assert compiler.find(fused_loops.ftrl, F4) is fused_loops.ftrl
+    (record,) = caplog.records
+    assert "adam for float32 did not compile" in record.getMessage()
+    assert "PARAMSERVE_FAST=0" in record.getMessage()
+
+
+def test_a_closed_compiler_ends_after_the_loop_at_hand():
+    held = HeldCompile()
+    compiler = fused.Compiler(held)
+    compiler.ask(fused_loops.adam, F4)
+    compiler.ask(fused_loops.ftrl, F4)
+    compiler.close()
+    held.let.set()
+    compiler.wait()
+    compiler.ask(fused_loops.momentum, F4)
+    compiler.wait()
+    assert len(held.asked) <= 1
+
+
+def test_a_forked_child_keeps_what_is_ready_and_compiles_nothing():
+    compiler = fused.Compiler(lambda loop, dtype: loop)
+    compiler.ask(fused_loops.adam, F4)
+    compiler.wait()
+    compiler._lock.acquire()  # as the thread that the child lacks may have done
+    compiler.close_after_fork()
+    compiler.ask(fused_loops.ftrl, F4)
+    compiler.wait()
+    assert compiler.find(fused_loops.adam, F4) is fused_loops.adam
+    assert compiler.find(fused_loops.ftrl, F4) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "is_there", "wanted"),
+    [(None, True, True), ("1", True, True), ("0", True, False), (None, False, False)],
+)
+def test_loops_are_compiled_where_the_extra_is_installed_and_not_switched_off(
+    monkeypatch, value, is_there, wanted
+):
+    monkeypatch.setattr(fused, "_compiler", None)
+    found = object() if is_there else None
+    monkeypatch.setattr(fused.importlib.util, "find_spec", lambda name: found)
+    monkeypatch.setattr(fused, "_compile", lambda loop, dtype: loop)
+    monkeypatch.delenv(fused.FAST_VARIABLE, raising=False)
+    if value is not None:
+        monkeypatch.setenv(fused.FAST_VARIABLE, value)
+    fused.compiler().ask(fused_loops.adam, F4)
+    fused.compiler().wait()
+    assert (fused.compiler().find(fused_loops.adam, F4) is not None) == wanted
+
+
+# Machine code.
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", [F4, F8], ids=str)
+@pytest.mark.parametrize("loop", [*fused_loops.ROWS, *fused_loops.ROWS.values()])
+def test_machine_code_does_what_the_loop_says_to_the_bit(loop, dtype):
+    pytest.importorskip("numba", reason="the extra [fast] is not installed")
+    from paramserve_core.kernels import fused_numba
+
+    compiled = fused_numba.compile_loop(loop, dtype)
+    names = loop.__code__.co_varnames[: loop.__code__.co_argcount]
+    random = np.random.default_rng(3)
+    shape = (61, 5) if "indices" in names else (305,)
+
+    def argument(name, i):
+        if name == "indices":
+            return np.intp([*random.integers(0, 61, 59), 61, -1])
+        if i < names.index("grad"):
+            return dtype.type(random.uniform(0.1, 1))
+        values = random.normal(size=shape).astype(dtype)
+        values.reshape(-1)[random.integers(0, 305, 60)] = random.choice(STRANGE, 60)
+        values.flags.writeable = name != "grad"
+        return values
+
+    with np.errstate(all="ignore"):
+        by_code = [argument(name, i) for i, name in enumerate(names)]
+        by_python = [np.copy(value)[()] for value in by_code]
+        compiled(*by_code)
+        loop(*by_python)
+    for ours, other in zip(by_code, by_python, strict=True):
+        assert_same_bits(ours, other)
+
+
+@pytest.mark.slow
+def test_machine_code_refuses_arrays_that_it_was_not_made_for():
+    pytest.importorskip("numba", reason="the extra [fast] is not installed")
+    from paramserve_core.kernels import fused_numba
+
+    compiled = fused_numba.compile_loop(fused_loops.subtract, F4)
+    with pytest.raises(TypeError, match="No matching definition"):
+        compiled(np.float32(1), np.ones(4)[::2], np.ones(2))
+
+
+def test_a_directory_that_everyone_can_write_is_no_place_for_machine_code(tmp_path):
+    pytest.importorskip("numba", reason="the extra [fast] is not installed")
+    from paramserve_core.kernels import fused_numba
+
+    tmp_path.chmod(0o700)
+    assert fused_numba.is_private(str(tmp_path))
+    tmp_path.chmod(0o777)
+    assert not fused_numba.is_private(str(tmp_path))
+
+
+ENDING = """
+import numpy as np
+from paramserve_core.kernels import fused, fused_loops
+
+for loop in fused_loops.ROWS:
+    fused.compiler().ask(loop, np.dtype("f4"))
+"""
+
+
+@pytest.mark.slow
+def test_a_process_can_end_while_loops_are_being_compiled(tmp_path):
+    pytest.importorskip("numba", reason="the extra [fast] is not installed")
+    environ = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", ENDING], check=True, timeout=60, env=environ)
