@@ -11,6 +11,7 @@ import os
 from paramserve_core.checkpoint.reader import CheckpointReader as CheckpointReader
 from paramserve_core.checkpoint.reader import list_variables as list_variables
 from paramserve_core.checkpoint.reader import load_variable as load_variable
+from paramserve_core.checkpoint.reader import open_checkpoint
 from paramserve_core.errors import NotFoundError
 
 
@@ -31,3 +32,16 @@ def NewCheckpointReader(filepattern: str | os.PathLike[str]) -> CheckpointReader
         # Programs know by these words that there is none yet.
         text = f"Unsuccessful TensorSliceReader constructor: {error.message}"
         raise NotFoundError(None, None, text) from None
+
+
+def load_checkpoint(ckpt_dir_or_file: str | os.PathLike[str]) -> CheckpointReader:
+    """A reader of a checkpoint on this machine, or of the newest one in a directory.
+
+    Args:
+        ckpt_dir_or_file: the checkpoint's path, without the suffix of any file, or the directory.
+
+    Raises:
+        NotFoundError: there is no checkpoint.
+        DataLossError: its index is damaged.
+    """
+    return open_checkpoint(ckpt_dir_or_file)

@@ -97,7 +97,7 @@ def saveables_of(var_list: Any, *, allow_empty: bool = False) -> list[Saveable]:
     """
     if var_list is None:
         var_list = get_default_graph().get_collection(GraphKeys.GLOBAL_VARIABLES)
-    named = var_list if isinstance(var_list, Mapping) else _named(var_list)
+    named = var_list if isinstance(var_list, Mapping) else named_variables(var_list)
     if not isinstance(named, Mapping):
         raise TypeError(f"var_list must be None, a list or a dict, not {type(var_list).__name__}")
     if not named and not allow_empty:
@@ -119,8 +119,13 @@ def saveables_of(var_list: Any, *, allow_empty: bool = False) -> list[Saveable]:
     return found
 
 
-def _named(variables: Any) -> dict[str, Any]:
-    """Variables by the names that they have in their graph."""
+def named_variables(variables: Any) -> dict[str, Any]:
+    """Variables by the names that they have in their graph; of a partitioned one, the parts.
+
+    Raises:
+        TypeError: an item is no variable.
+        ValueError: two have one name.
+    """
     if isinstance(variables, (str, bytes)) or not isinstance(variables, Iterable):
         raise TypeError(f"var_list must be None, a list or a dict, not {type(variables).__name__}")
     named: dict[str, Any] = {}

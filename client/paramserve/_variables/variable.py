@@ -11,6 +11,7 @@ Thread rule: a variable does not change after it was made, but for the tensor th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import Any, ClassVar, NoReturn, TypeAlias
 
 import numpy as np
@@ -217,6 +218,11 @@ class Variable(TensorOperators):
     def initial_value(self) -> Tensor:
         """What the initializer stores; random values are drawn anew in every step that asks."""
         return self._ops.initial_value
+
+    def _begin_as(self, value: Tensor, initializer: Operation) -> None:
+        """Makes the variable begin as another value, which `initializer` stores."""
+        self._ops = replace(self._ops, initial_value=value, initializer=initializer)
+        self._initialized_value = None
 
     # Reading.
 

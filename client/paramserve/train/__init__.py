@@ -38,6 +38,7 @@ from paramserve._saver.importing import import_meta_graph as import_meta_graph
 from paramserve._saver.meta_graph import export_meta_graph as export_meta_graph
 from paramserve._saver.reading import NewCheckpointReader as NewCheckpointReader
 from paramserve._saver.reading import list_variables as list_variables
+from paramserve._saver.reading import load_checkpoint as load_checkpoint
 from paramserve._saver.reading import load_variable as load_variable
 from paramserve._saver.saver import Saver as Saver
 from paramserve._saver.state import checkpoint_exists as checkpoint_exists
@@ -48,6 +49,7 @@ from paramserve._saver.state import get_checkpoint_mtimes as get_checkpoint_mtim
 from paramserve._saver.state import get_checkpoint_state as get_checkpoint_state
 from paramserve._saver.state import latest_checkpoint as latest_checkpoint
 from paramserve._saver.state import update_checkpoint_state as update_checkpoint_state
+from paramserve._saver.warm_start import init_from_checkpoint as init_from_checkpoint
 from paramserve._session.server import Server as Server
 from paramserve._summary.event_file import summary_iterator as summary_iterator
 from paramserve._summary.graph_file import write_graph as write_graph
