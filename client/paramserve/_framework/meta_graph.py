@@ -1,8 +1,8 @@
 """A graph with its collections as one message, and back.
 
-A collection of numbers, strings, operations or tensors is written as it is. Objects of the layers
-above this package, such as variables, are written as messages; their modules say how with
-`register_proto_function`.
+A collection of numbers, strings, operations, tensors or `Any` messages is written as it is. Objects
+of the layers above this package, such as variables, are written as messages; their modules say how
+with `register_proto_function`.
 
 Thread rule: the registry is filled while modules are imported; export reads a graph, import adds
 to the default graph of the calling thread.
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any, Final
 
+from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import DecodeError, Message
 
 from paramserve._framework.graph import Graph, get_default_graph
@@ -191,6 +192,8 @@ def _as_collection_def(graph: Graph, name: str, items: Sequence[Any]) -> Collect
     elif all(isinstance(item, (str, bytes)) for item in items):
         texts = [item.encode() if isinstance(item, str) else item for item in items]
         result.bytes_list.value.extend(texts)
+    elif all(isinstance(item, AnyMessage) for item in items):
+        result.any_list.value.extend(items)
     elif any(isinstance(item, (str, bytes, bool)) for item in items):
         raise TypeError("its items are not all numbers, all strings, or all graph elements")
     elif all(isinstance(item, Integral) for item in items):
@@ -229,6 +232,8 @@ class _CollectionReader:
                 return list(definition.int64_list.value)
             case "float_list":
                 return list(definition.float_list.value)
+            case "any_list":
+                return list(definition.any_list.value)
             case kind:
                 _log.warning("collection %r is not imported: its kind is %s", name, kind)
                 return []

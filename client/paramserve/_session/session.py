@@ -76,8 +76,8 @@ class Session:
 
     Raises:
         TypeError: an argument of another type.
-        ValueError: a malformed target, an option that means nothing here, or a type or compression
-            that there is not.
+        ValueError: an option that means nothing here, or a type or compression that there is not.
+        InvalidArgumentError: a malformed target.
         UnavailableError: the server cannot be reached.
     """
 

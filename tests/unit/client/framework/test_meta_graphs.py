@@ -4,6 +4,7 @@ import logging
 
 import numpy as np
 import pytest
+from google.protobuf.any_pb2 import Any
 
 from paramserve._framework import meta_graph
 from paramserve._framework.apply import apply_op
@@ -206,8 +207,19 @@ def test_an_object_of_what_is_not_there_adds_nothing(graph):
 
 def test_a_collection_of_an_unknown_kind_is_passed_over(graph, caplog):
     message = create_meta_graph_def(graph)
-    message.collection_def["any"].any_list.value.add()
+    message.collection_def["odd"].SetInParent()
     with caplog.at_level(logging.WARNING):
         copy = imported(message)
-    assert "any" not in copy.get_all_collection_keys()
-    assert "collection 'any' is not imported: its kind is any_list" in caplog.text
+    assert "odd" not in copy.get_all_collection_keys()
+    assert "collection 'odd' is not imported: its kind is None" in caplog.text
+
+
+def test_messages_of_any_kind_return_as_they_were(graph):
+    packed = Any()
+    packed.Pack(SaverDef(restore_op_name="restore"))
+    graph.add_to_collection("packed", packed)
+    copy = imported(MetaGraphDef.FromString(create_meta_graph_def(graph).SerializeToString()))
+    (found,) = copy.get_collection("packed")
+    unpacked = SaverDef()
+    assert found.Unpack(unpacked)
+    assert unpacked.restore_op_name == "restore"
