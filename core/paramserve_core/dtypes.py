@@ -388,7 +388,7 @@ def as_dtype(type_value: object) -> DType:
 def _from_numpy(dtype: np.dtype[Any]) -> DType | None:
     if dtype.kind in "SUO":
         return string
-    return _BY_NUMPY.get(dtype.newbyteorder("="))
+    return _BY_NUMPY.get(dtype) or _BY_NUMPY.get(dtype.newbyteorder("="))
 
 
 def as_edge_type(type_value: object) -> DType:

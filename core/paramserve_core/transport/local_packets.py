@@ -18,10 +18,12 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
+import numpy as np
 from google.protobuf.message import DecodeError
 
 from paramserve_core.errors import InvalidArgumentError, ResourceExhaustedError
 from paramserve_core.transport.frames import MAX_ENVELOPE_BYTES
+from paramserve_core.transport.layout import Piece, joined
 from paramserve_protos.v1 import local_transport_pb2
 
 MAX_DESCRIPTORS: Final = 250
@@ -42,7 +44,7 @@ _ANCILLARY_BYTES: Final = socket.CMSG_SPACE(MAX_DESCRIPTORS * _DESCRIPTOR_BYTES)
 def write(
     connected: socket.socket,
     packet: local_transport_pb2.LocalPacket,
-    bodies: Sequence[memoryview] = (),
+    body: Sequence[Piece] = (),
     descriptors: Sequence[int] = (),
     *,
     waits: bool = True,
@@ -52,7 +54,7 @@ def write(
     Args:
         connected: the socket.
         packet: what to say.
-        bodies: the bytes behind it.
+        body: the bytes behind it, in pieces.
         descriptors: of the packet's segments; at most `MAX_DESCRIPTORS`.
         waits: for a peer that is slower; else a small packet is written whole or not at all.
 
@@ -65,20 +67,19 @@ def write(
         raise ResourceExhaustedError(
             None, None, f"a packet of {len(encoded)} bytes, the limit is {MAX_PACKET_BYTES}"
         )
-    size = sum(map(len, bodies))
-    pieces: list[bytes | memoryview] = [_HEADER.pack(len(encoded), size), encoded]
+    size = sum([piece.nbytes if isinstance(piece, np.ndarray) else len(piece) for piece in body])
+    start = _HEADER.pack(len(encoded), size) + encoded
     if size <= _BUFFER_BYTES:
-        pieces += bodies
-        bodies = ()
-    start = b"".join(pieces)
+        start = b"".join([start, *joined(body)])
+        body = ()
     ancillary = []
     if descriptors:
         ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, flat.array("i", descriptors))]
     sent = connected.sendmsg([start], ancillary, 0 if waits else socket.MSG_DONTWAIT)
     if sent < len(start):
         connected.sendall(memoryview(start)[sent:])
-    for body in bodies:
-        connected.sendall(body)
+    for some in joined(body):
+        connected.sendall(some)
 
 
 class PacketReader:

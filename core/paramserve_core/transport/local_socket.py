@@ -1,9 +1,9 @@
 """Between two processes on one host: an AF_UNIX socket for control, shared memory for tensors.
 
-`local_transport.proto` says what travels, `lending` how tensors do. The socket's name is in the
-abstract namespace, so nothing is left in a file system either. Both ends check that the other one
-belongs to the same user, and the client shows a nonce that it got over the authenticated gRPC
-connection.
+`local_transport.proto` says what travels, `lending` and `borrowing` how tensors do. The socket's
+name is in the abstract namespace, so nothing is left in a file system either. Both ends check that
+the other one belongs to the same user, and the client shows a nonce that it got over the
+authenticated gRPC connection.
 
 What one end lent is free again when the other end's socket is closed: a client closes it when its
 arrays are independent of the server, and a process that was killed has none.
@@ -32,8 +32,9 @@ from paramserve_core.errors import (
     error_from_status,
 )
 from paramserve_core.transport import local_packets
+from paramserve_core.transport.borrowing import Borrower
 from paramserve_core.transport.interface import Message, Receiver
-from paramserve_core.transport.lending import Borrower, Lender, Outgoing
+from paramserve_core.transport.lending import Lender, Outgoing
 from paramserve_core.transport.local_packets import PacketReader
 from paramserve_core.transport.traffic import Traffic
 from paramserve_protos.v1 import local_transport_pb2, service_pb2
@@ -220,7 +221,10 @@ class LocalConnection:
             message = self._borrower.message(packet, self._reader, receiver.admit)
             if message is not None and not self._is_closed:
                 lent_bytes = sum(message.tensors[s.tensor].nbytes for s in packet.shared)
-                self._traffic.received(len(packet.envelope) + inline_bytes + lent_bytes)
+                announced_bytes = len(packet.envelope) + len(packet.tensors)
+                self._traffic.received(
+                    announced_bytes + inline_bytes + packet.body.bytes + lent_bytes
+                )
                 receiver.received(message)
             # A local name would hold the message's leases until the next one comes.
             del message

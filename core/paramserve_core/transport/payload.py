@@ -142,9 +142,9 @@ class Incoming:
 
     def _set_aside(self) -> Array:
         if self.dtype is dtypes.string:
-            self._memory = _empty((self.size,), np.uint8)
+            self._memory = set_aside((self.size,), np.uint8)
         else:
-            self._array = _empty(self.shape, self.dtype.as_numpy_dtype)
+            self._array = set_aside(self.shape, self.dtype.as_numpy_dtype)
             self._memory = self._array.reshape(-1).view(np.uint8)
         return self._memory
 
@@ -182,7 +182,7 @@ class Incoming:
 
 
 def _unpack_strings(memory: Array, shape: tuple[int, ...]) -> Array:
-    array = _empty(shape, np.object_)
+    array = set_aside(shape, np.object_)
     count = array.size
     lengths = memory[: count * _LENGTH.itemsize].view(_LENGTH).tolist()
     body = memory[count * _LENGTH.itemsize :].tobytes()
@@ -248,7 +248,13 @@ def _checked_shape(dims: Sequence[int]) -> tuple[int, ...]:
     return shape
 
 
-def _empty(shape: tuple[int, ...], dtype: type[Any]) -> Array:
+def set_aside(shape: tuple[int, ...], dtype: type[Any]) -> Array:
+    """Memory for what comes.
+
+    Raises:
+        InvalidArgumentError: no tensor can have that shape.
+        ResourceExhaustedError: there is no such memory.
+    """
     try:
         return np.empty(shape, dtype)
     except MemoryError:

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from paramserve_protos.v1 import service_pb2 as paramserve__protos_dot_v1_dot_service__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*paramserve_protos/v1/local_transport.proto\x12\rparamserve.v1\x1a\"paramserve_protos/v1/service.proto\"\xd4\x01\n\x0bLocalPacket\x12\x10\n\x08\x65nvelope\x18\x01 \x01(\x0c\x12,\n\x08segments\x18\x02 \x03(\x0b\x32\x1a.paramserve.v1.LentSegment\x12+\n\x06shared\x18\x03 \x03(\x0b\x32\x1b.paramserve.v1.SharedTensor\x12\x10\n\x08released\x18\x04 \x03(\x04\x12\x0f\n\x07\x64ropped\x18\x05 \x03(\x04\x12\r\n\x05nonce\x18\x06 \x01(\x0c\x12&\n\x07refusal\x18\x07 \x01(\x0b\x32\x15.paramserve.v1.Status\"7\n\x0bLentSegment\x12\n\n\x02id\x18\x01 \x01(\x04\x12\r\n\x05\x62ytes\x18\x02 \x01(\x04\x12\r\n\x05lease\x18\x03 \x01(\x04\"?\n\x0cSharedTensor\x12\x0e\n\x06tensor\x18\x01 \x01(\r\x12\x0f\n\x07segment\x18\x02 \x01(\r\x12\x0e\n\x06offset\x18\x03 \x01(\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*paramserve_protos/v1/local_transport.proto\x12\rparamserve.v1\x1a\"paramserve_protos/v1/service.proto\"\x8f\x02\n\x0bLocalPacket\x12\x10\n\x08\x65nvelope\x18\x01 \x01(\x0c\x12,\n\x08segments\x18\x02 \x03(\x0b\x32\x1a.paramserve.v1.LentSegment\x12+\n\x06shared\x18\x03 \x03(\x0b\x32\x1b.paramserve.v1.SharedTensor\x12\x10\n\x08released\x18\x04 \x03(\x04\x12\x0f\n\x07\x64ropped\x18\x05 \x03(\x04\x12\r\n\x05nonce\x18\x06 \x01(\x0c\x12&\n\x07refusal\x18\x07 \x01(\x0b\x32\x15.paramserve.v1.Status\x12\x0f\n\x07tensors\x18\x08 \x01(\x0c\x12(\n\x04\x62ody\x18\t \x01(\x0b\x32\x1a.paramserve.v1.SharedBytes\":\n\nTensorList\x12,\n\x07tensors\x18\x01 \x03(\x0b\x32\x1b.paramserve.v1.TensorHeader\"7\n\x0bLentSegment\x12\n\n\x02id\x18\x01 \x01(\x04\x12\r\n\x05\x62ytes\x18\x02 \x01(\x04\x12\r\n\x05lease\x18\x03 \x01(\x04\"?\n\x0cSharedTensor\x12\x0e\n\x06tensor\x18\x01 \x01(\r\x12\x0f\n\x07segment\x18\x02 \x01(\r\x12\x0e\n\x06offset\x18\x03 \x01(\x04\"=\n\x0bSharedBytes\x12\x0f\n\x07segment\x18\x01 \x01(\r\x12\x0e\n\x06offset\x18\x02 \x01(\x04\x12\r\n\x05\x62ytes\x18\x03 \x01(\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,9 +33,13 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'paramserve_protos.v1.local_
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_LOCALPACKET']._serialized_start=98
-  _globals['_LOCALPACKET']._serialized_end=310
-  _globals['_LENTSEGMENT']._serialized_start=312
-  _globals['_LENTSEGMENT']._serialized_end=367
-  _globals['_SHAREDTENSOR']._serialized_start=369
-  _globals['_SHAREDTENSOR']._serialized_end=432
+  _globals['_LOCALPACKET']._serialized_end=369
+  _globals['_TENSORLIST']._serialized_start=371
+  _globals['_TENSORLIST']._serialized_end=429
+  _globals['_LENTSEGMENT']._serialized_start=431
+  _globals['_LENTSEGMENT']._serialized_end=486
+  _globals['_SHAREDTENSOR']._serialized_start=488
+  _globals['_SHAREDTENSOR']._serialized_end=551
+  _globals['_SHAREDBYTES']._serialized_start=553
+  _globals['_SHAREDBYTES']._serialized_end=614
 # @@protoc_insertion_point(module_scope)

@@ -136,6 +136,45 @@ def test_one_message_may_carry_more_tensors_than_descriptors(pair):
     assert segments.POOL.segment_count <= before + 260
 
 
+def mixed(start):
+    """Many small tensors of several types and shapes, and larger ones between them."""
+    sent = [np.full((16, 16), start + n, np.float32) for n in range(400)]
+    sent += [np.array(start + n) for n in range(20)]
+    sent += [np.array([n % 3 == 0, True, False]) for n in range(20)]
+    sent += [np.full(HUGE, start), np.array([b"some", b"text"], object), np.ones((0, 3))]
+    sent += [np.arange(5 * n, dtype=np.int32).reshape(5, n).T for n in range(1, 9)]
+    sent += [np.full(20_000, start + n) for n in range(3)]
+    return [*sent, np.arange(7).astype(ml_dtypes.bfloat16), np.full((16, 16), 7, np.float32)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("has_segments", [True, False])
+def test_many_small_tensors_arrive_as_they_were_each_time(pair, monkeypatch, has_segments):
+    if not has_segments:
+        monkeypatch.setattr(segments.POOL, "_max_segments", 0)
+        monkeypatch.setattr(segments.POOL, "_idle", [])
+    for start in range(3):
+        for arrived in (pair.push(*mixed(start)), pair.pull(*mixed(start))):
+            for array, expected in zip(arrived, mixed(start), strict=True):
+                assert array.dtype == expected.dtype
+                np.testing.assert_array_equal(array, expected)
+
+
+def test_small_tensors_that_a_client_gets_are_its_own_each(pair):
+    arrived = pair.pull(*[np.full(256, n, np.float32) for n in range(300)])
+    assert all(is_exclusive(array) for array in arrived)
+    until(lambda: pair.server.lease_count == 0)
+
+
+def test_small_tensors_that_a_server_gets_do_not_change_any_more(pair):
+    sent = [np.full(256, n, np.float32) for n in range(300)]
+    arrived = pair.push(*sent)
+    until(lambda: pair.client.lease_count == 0)
+    pair.push(*[tensor + 1 for tensor in sent])
+    for array, expected in zip(arrived, sent, strict=True):
+        np.testing.assert_array_equal(array, expected)
+
+
 def test_without_segments_large_tensors_go_through_the_socket(pair, monkeypatch):
     monkeypatch.setattr(segments.POOL, "_max_segments", 0)
     monkeypatch.setattr(segments.POOL, "_idle", [])

@@ -14,7 +14,6 @@ from paramserve_core.transport import local_packets
 from paramserve_core.transport.interface import Message
 from paramserve_core.transport.segments import Segment
 from paramserve_protos.v1 import local_transport_pb2 as pb
-from paramserve_protos.v1 import service_pb2
 from transport_fakes import Echo, Inbox, call
 
 MIB = 1 << 20
@@ -51,18 +50,18 @@ def still_serves(server):
     until(lambda: not server[0]._connections and not server[0]._strangers)
 
 
-def envelope(*headers) -> bytes:
+def announcing(*headers) -> pb.LocalPacket:
     """A message with tensors: (elements, bytes) each, of float32."""
-    message = call(1)
+    tensors = pb.TensorList()
     for count, size in headers:
-        message.tensors.add(dtype=FLOAT, dims=[count], payload_bytes=size)
-    return message.SerializeToString()
+        tensors.tensors.add(dtype=FLOAT, dims=[count], payload_bytes=size)
+    return pb.LocalPacket(envelope=call(1).SerializeToString(), tensors=tensors.SerializeToString())
 
 
 def lending(segment, /, **changes) -> pb.LocalPacket:
     """A packet that lends one segment with one tensor of 1 MiB, all right but for the changes."""
     fields = {"bytes": segment.size, "tensor": 0, "segment": 0, "offset": 0, **changes}
-    packet = pb.LocalPacket(envelope=envelope((MIB // 4, MIB)))
+    packet = announcing((MIB // 4, MIB))
     packet.segments.add(id=1, bytes=fields["bytes"], lease=1)
     packet.shared.add(tensor=fields["tensor"], segment=fields["segment"], offset=fields["offset"])
     return packet
@@ -182,7 +181,7 @@ def test_a_tensor_between_elements_is_refused(client):
 def test_memory_that_could_shrink_is_refused(client):
     fd = os.memfd_create("unsealed", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     os.ftruncate(fd, MIB)
-    packet = pb.LocalPacket(envelope=envelope((MIB // 4, MIB)))
+    packet = announcing((MIB // 4, MIB))
     packet.segments.add(id=1, bytes=MIB, lease=1)
     packet.shared.add()
     client.write(packet, (), [fd])
@@ -232,22 +231,62 @@ def test_two_places_of_one_tensor_are_refused(client):
 def test_strings_in_shared_memory_are_refused(client):
     segment = Segment(MIB)
     packet = lending(segment)
-    message = service_pb2.Envelope.FromString(packet.envelope)
-    message.tensors[0].dtype = dtypes.string.as_datatype_enum
-    message.tensors[0].dims[:] = [1]
-    packet.envelope = message.SerializeToString()
+    announced = pb.TensorList.FromString(packet.tensors)
+    announced.tensors[0].dtype = dtypes.string.as_datatype_enum
+    announced.tensors[0].dims[:] = [1]
+    packet.tensors = announced.SerializeToString()
     client.write(packet, (), [segment.fd])
     assert "string of 1048576 bytes in shared memory" in client.refusal()
 
 
 @pytest.mark.parametrize("behind", [0, 399, 401])
 def test_bytes_behind_a_packet_must_be_those_of_its_tensors(client, behind):
-    client.write(pb.LocalPacket(envelope=envelope((100, 400))), [memoryview(bytes(behind))])
+    client.write(announcing((100, 400)), [memoryview(bytes(behind))])
     assert f"{behind} bytes behind it, its tensors have 400" in client.refusal()
 
 
+@pytest.mark.parametrize(
+    ("changes", "behind", "problem"),
+    [
+        ({"bytes": 399}, 0, "399 bytes at 0 in a segment of 1048576, its tensors have 400"),
+        ({"bytes": 401}, 0, "401 bytes at 0 in a segment of 1048576, its tensors have 400"),
+        ({"offset": MIB - 399}, 0, "400 bytes at 1048177 in a segment of 1048576"),
+        ({"offset": (1 << 64) - 1}, 0, "400 bytes at 18446744073709551615 in a segment"),
+        ({"segment": 1}, 0, "segment 1 of 1"),
+        ({}, 1, "400 bytes at 0"),
+    ],
+)
+def test_bytes_that_are_not_where_a_packet_says_are_refused(client, changes, behind, problem):
+    segment = Segment(MIB)
+    packet = announcing((100, 400))
+    packet.segments.add(id=1, bytes=MIB, lease=1)
+    for name, value in {"segment": 0, "offset": 0, "bytes": 400, **changes}.items():
+        setattr(packet.body, name, value)
+    client.write(packet, [bytes(behind)], [segment.fd])
+    assert problem in client.refusal()
+
+
+def test_bytes_in_memory_that_is_not_lent_are_refused(client):
+    packet = announcing((100, 400))
+    packet.body.bytes = 400
+    client.write(packet)
+    assert "segment 0 of 0" in client.refusal()
+
+
+def test_tensors_announced_in_the_envelope_are_refused(client):
+    envelope = call(1)
+    envelope.tensors.add(dtype=FLOAT, dims=[1], payload_bytes=4)
+    client.write(pb.LocalPacket(envelope=envelope.SerializeToString()), [bytes(4)])
+    assert "tensors in its envelope" in client.refusal()
+
+
+def test_tensors_that_are_no_list_are_refused(client):
+    client.write(pb.LocalPacket(envelope=call(1).SerializeToString(), tensors=b"\xff"))
+    assert "no TensorList" in client.refusal()
+
+
 def test_a_tensor_that_is_only_announced_takes_no_memory(client):
-    encoded = pb.LocalPacket(envelope=envelope((1 << 27, 1 << 29))).SerializeToString()
+    encoded = announcing((1 << 27, 1 << 29)).SerializeToString()
     client.socket.sendall(struct.pack("<IQ", len(encoded), 1 << 29) + encoded)
     client.socket.shutdown(1)
     assert client.next() is None
@@ -271,14 +310,14 @@ def test_descriptors_that_no_packet_takes_are_closed(client):
 
 def test_leases_that_were_never_given_are_ended_in_vain(client):
     client.write(pb.LocalPacket(released=[0, 1, 1 << 63], dropped=[0, 5, 1 << 63]))
-    client.write(pb.LocalPacket(envelope=envelope()))
+    client.write(announcing())
     assert client.next().envelope
 
 
 def test_a_stranger_that_says_nothing_holds_nobody_up(listener):
     silent = [RawClient(listener, greets=False) for _ in range(20)]
     client = RawClient(listener)
-    client.write(pb.LocalPacket(envelope=envelope()))
+    client.write(announcing())
     assert client.next().envelope
     for stranger in (*silent, client):
         stranger.close()
