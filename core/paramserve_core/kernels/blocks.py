@@ -10,9 +10,9 @@ the thread that called it and is *lent* the cores that are idle at that moment. 
 lent thread, so kernels cannot wait for each other, and the threads that compute are never more
 than the cores (or than the callers, where there are more of them).
 
-This is the one place that starts threads without being given a runtime. No thread of it outlives
-the call that it works for, waits, or looks at a clock, and a result does not depend on how many
-there are: for everybody else, a call that is shared out is a call.
+This is the one place, beside `fused`, that starts threads without being given a runtime. No thread
+of it outlives the call that it works for, waits, or looks at a clock, and a result does not depend
+on how many there are: for everybody else, a call that is shared out is a call.
 
 Thread rule: `Workers` may be used from any thread; a scratch belongs to the call that it was given
 to.
