@@ -28,7 +28,11 @@ for _op, _is_stateful in (("PyFunc", True), ("PyFuncStateless", False)):
         _op,
         inputs="input: Tin",
         outputs="output: Tout",
-        attrs={"token": string_attr(), "Tin": type_list_attr(), "Tout": type_list_attr()},
+        attrs={
+            "token": string_attr(),
+            "Tin": type_list_attr(minimum=0),
+            "Tout": type_list_attr(minimum=0),
+        },
         shape=_unknown,
         is_stateful=_is_stateful,
         has_effect=_is_stateful,

@@ -15,6 +15,8 @@ from paramserve_core.opdefs import all_ops
 
 STEP = 1e-5
 TESTED_ELSEWHERE = {
+    "Enter",  # stands in a loop only: see the tests of loops
+    "RefEnter",
     "PreventGradient",  # its gradient is an error
     "RefMerge",  # needs a variable
     "RefSwitch",
