@@ -14,24 +14,26 @@ Two things the loop is careful about:
 
 Instructions run one after another in the order of the nodes, which the planner makes the order in
 which the user created them: what has no dependency still has an order, and a test of it repeats.
+Only variables are looked up before anything runs, and not again until the store has dropped some.
 
-Thread rule: a program is immutable once made; `run` may be called by several threads at once.
+Thread rule: a program is immutable once made, but for the variables that it found last, which any
+thread may replace; `run` may be called by several threads at once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, MutableMapping, Sequence
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 from numpy.typing import NDArray
 
 from paramserve_core.errors import InvalidArgumentError, OpError
 from paramserve_core.executor.compiler import Block, StageNodes
-from paramserve_core.executor.instruction import execute, run_branching, straight
+from paramserve_core.executor.instruction import Instruction, execute, run_branching, straight
 from paramserve_core.executor.loop_compiler import add_nodes
 from paramserve_core.executor.loops import Loop
 from paramserve_core.executor.step import StepContext
-from paramserve_core.executor.store import Ref
+from paramserve_core.executor.store import Ref, VariableStore
 from paramserve_core.executor.tracing import StageRecorder
 from paramserve_core.graphdef import split_input
 from paramserve_core.kernels.registry import DEAD
@@ -39,6 +41,8 @@ from paramserve_core.kernels.stacks import Stack
 from paramserve_protos.v1 import node_def_pb2
 
 Array = NDArray[Any]
+
+_VARIABLE_OPS: Final = frozenset({"VariableV2", "Variable"})
 
 
 class Program:
@@ -90,6 +94,8 @@ class Program:
         self._returned = [(name, slots[name]) for name in returned]
         self._retained = [(name, slots[name]) for name in retained]
         self._straight = straight(block.row, block.may_be_dead)
+        self._variables, self._others = _apart(self._straight or ())
+        self._found: _Found | None = None
         self.changes_variables = stage.changes_variables
         self.has_loops = any(isinstance(runnable, Loop) for runnable in block.row)
 
@@ -117,20 +123,56 @@ class Program:
             OpError: the error of the first kernel that failed, with its node named.
             CancelledError: the step was cancelled meanwhile.
         """
-        values = self._template.copy()
+        instructions, values = self._straight, self._template
+        if instructions is not None and recorder is None:
+            instructions, values = self._others, self._with_variables(step)
+        values = values.copy()
         for slot, array in zip(self._received, received, strict=True):
             values[slot] = array
         for name, slot in self._kept:
             values[slot] = kept[name]
         run_one = execute if recorder is None else recorder.recording(execute)
-        if self._straight is None:
+        if instructions is None:
             run_branching(self._row, step, values, run_one, set())
         else:
-            for instruction in self._straight:
+            for instruction in instructions:
                 run_one(instruction, step, values)
         for name, slot in self._retained:
             kept[name] = values[slot]
         return [_result(name, values[slot]) for name, slot in self._returned]
+
+    def _with_variables(self, step: StepContext) -> list[Any]:
+        """The template with the step's variables in their slots; not to be changed."""
+        if not self._variables:
+            return self._template
+        store, found = step.store, self._found
+        if found is None or found.store is not store or found.resets != store.resets:
+            found = _Found(store, store.resets, self._template.copy())
+            for instruction in self._variables:
+                execute(instruction, step, found.values)
+            self._found = found
+        return found.values
+
+
+class _Found(NamedTuple):
+    """Values beforehand: the template, and the variables that a store had."""
+
+    store: VariableStore
+    resets: int
+    values: list[Any]
+
+
+def _apart(
+    instructions: Sequence[Instruction],
+) -> tuple[Sequence[Instruction], Sequence[Instruction]]:
+    """The instructions that look up a variable which the rest of the row needs, and the others."""
+    variables = [
+        instruction
+        for instruction in instructions
+        if instruction.node.op in _VARIABLE_OPS and not instruction.controls
+    ]
+    found = {instruction.index for instruction in variables}
+    return variables, [other for other in instructions if other.index not in found]
 
 
 def _result(name: str, value: Any) -> Array:
