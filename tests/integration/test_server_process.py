@@ -245,8 +245,17 @@ def test_a_client_with_the_authoritys_certificate_talks_tls(tmp_path, pem):
     options = ("--tls-cert", pem["server.pem"], "--tls-key", pem["server.key"])
     trusting = {**os.environ, "PARAMSERVE_TLS_CA": pem["ca.pem"]}
     with server(tmp_path, *options) as process:
-        assert run("status", process.target).returncode == 3
+        refused = run("status", process.target)
+        assert refused.returncode == 3
+        assert "set PARAMSERVE_TLS_CA" in refused.stderr
         assert run("status", process.target, env=trusting).returncode == 0
+
+
+def test_tls_where_the_server_has_none_is_said_in_one_line(process, pem):
+    refused = run("ls", process.target, env={**os.environ, "PARAMSERVE_TLS_CA": pem["ca.pem"]})
+    assert refused.returncode == 3
+    assert refused.stderr.count("\n") == 1
+    assert "unset PARAMSERVE_TLS_CA" in refused.stderr
 
 
 def test_mutual_tls_wants_a_certificate_of_the_client(tmp_path, pem):

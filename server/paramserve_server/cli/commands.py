@@ -10,7 +10,8 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path, PurePath
 from typing import Annotated, Final, NoReturn
@@ -186,17 +187,19 @@ def run(
 @app.command("ls")
 def list_variables(target: Target, json: Json = False, timeout: Timeout = 10.0) -> None:
     """List a server's variables."""
-    from paramserve_server.cli import inspection
+    with _reported():
+        from paramserve_server.cli import inspection
 
-    _report(lambda: inspection.variables(target, timeout, as_json=json))
+        inspection.variables(target, timeout, as_json=json)
 
 
 @app.command()
 def status(target: Target, json: Json = False, timeout: Timeout = 10.0) -> None:
     """Say who a server is and how it does."""
-    from paramserve_server.cli import inspection
+    with _reported():
+        from paramserve_server.cli import inspection
 
-    _report(lambda: inspection.status(target, timeout, as_json=json))
+        inspection.status(target, timeout, as_json=json)
 
 
 @app.command()
@@ -217,26 +220,28 @@ def top(
     timeout: Timeout = 5.0,
 ) -> None:
     """Show what servers do now: steps, bytes, waiting, memory."""
-
-    def show() -> None:
+    with _reported():
         from paramserve_server.cli.top import TopOptions
-        from paramserve_server.cli.top import top as watch
+        from paramserve_server.cli.top import top as show
 
         options = TopOptions(
             interval_s=interval, count=count, timeout_s=timeout, largest=variables, as_json=json
         )
-        watch(targets, options)
-
-    _report(show)
+        show(targets, options)
 
 
-def _report(show: Callable[[], None]) -> None:
+@contextmanager
+def _reported() -> Iterator[None]:
+    """Ends the process with the exit code of what goes wrong, and says it in a line.
+
+    What loads gRPC is imported inside: the variable is read then.
+    """
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from paramserve_core.errors import OpError
     from paramserve_server.cli.targets import NotReachedError
 
     try:
-        show()
+        yield
     except ValueError as error:
         _fail(str(error), WRONG_USE)
     except NotReachedError as error:
