@@ -58,15 +58,14 @@ demo: $(VENV)/.setup ## Train on two servers and two workers, then restore on tw
 test: $(VENV)/.setup $(VENV)/.group-oracle .venv-protos/.setup ## Run the whole test suite
 	$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
 
-# Tests in which sessions and servers in processes of their own talk to each other.
-TRANSPORT_TESTS := tests/integration tests/hostile tests/unit/server/test_task_server.py \
+# On one host, connections take shared memory by themselves: `make test` has tried that. These are
+# the tests in which sessions and servers in processes of their own talk to each other.
+GRPC_TESTS := tests/integration tests/hostile tests/unit/server/test_task_server.py \
 	$(addprefix tests/fault/test_,broken_connections.py killed_processes.py checkpoint_processes.py)
 
-.PHONY: test-transports
-test-transports: $(VENV)/.setup ## Run the tests that open connections over each transport
-	PARAMSERVE_TRANSPORT=grpc $(BIN)/python -m pytest -n $(JOBS) $(TRANSPORT_TESTS) \
-		-m "not network and not own_transport" $(ARGS)
-	PARAMSERVE_TRANSPORT=shm $(BIN)/python -m pytest -n $(JOBS) $(TRANSPORT_TESTS) \
+.PHONY: test-grpc
+test-grpc: $(VENV)/.setup ## Run the tests that open connections over gRPC alone
+	PARAMSERVE_TRANSPORT=grpc $(BIN)/python -m pytest -n $(JOBS) $(GRPC_TESTS) \
 		-m "not network and not own_transport" $(ARGS)
 
 .PHONY: lint
