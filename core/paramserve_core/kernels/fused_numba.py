@@ -28,11 +28,14 @@ from numba.extending import register_jitable
 
 from paramserve_core.kernels import fused_loops
 
+# The cache notices when `fused_loops` changes, but not when flags do: after changing one here, delete
+# the `*.nbi` files.
 _FLAGS: Final = {"error_model": "numpy", "nogil": True}
 
 for _dense in fused_loops.ROWS:
-    # What loops over rows call. Without `nogil`: they are called within such a loop.
-    register_jitable(error_model="numpy")(_dense)
+    # What loops over rows call. Inlined, as a call counts a reference to each row that it passes,
+    # and counting is atomic: that takes half as long again as the update of 64 floats.
+    register_jitable(error_model="numpy", inline="always")(_dense)
 
 
 def compile_loop(loop: Callable[..., None], dtype: np.dtype[Any]) -> Callable[..., None]:
