@@ -150,6 +150,22 @@ def test_threads_and_sessions_update_one_variable(server):
         assert sess.run(v) == 80
 
 
+@pytest.mark.parametrize("is_cluster", [False, True], ids=["server", "cluster"])
+def test_the_timeout_of_operations_is_for_reaching_a_server_too(monkeypatch, is_cluster):
+    monkeypatch.setenv("PARAMSERVE_CONNECT_S", "1000")
+    with ps.train.Server.create_local_server() as server:
+        address = server.target.removeprefix("grpc://")
+    cluster = ps.train.ClusterSpec({"ps": [address]})
+    config = ps.ConfigProto(operation_timeout_in_ms=100)
+    with ps.device("/job:ps" if is_cluster else None):
+        a = ps.constant(1)
+    with (
+        ps.Session(cluster if is_cluster else server.target, config=config) as sess,
+        pytest.raises(ps.errors.DeadlineExceededError, match=f"{address} did not answer"),
+    ):
+        sess.run(a)
+
+
 def test_a_server_that_is_not_there_is_named(monkeypatch):
     monkeypatch.setenv("PARAMSERVE_CONNECT_S", "0.2")
     with ps.train.Server.create_local_server() as server:

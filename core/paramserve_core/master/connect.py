@@ -55,7 +55,7 @@ def connect_master(
         InvalidArgumentError: the target is of another form.
     """
     if isinstance(target, ClusterSpec):
-        return _cluster_master(target, MasterOptions.from_config(config), wire)
+        return _cluster_master(target, config, wire)
     if target == "":
         return _local_master(MasterOptions.from_config(config))
     if target.startswith(SCHEME) and _is_address(target.removeprefix(SCHEME)):
@@ -67,12 +67,14 @@ def connect_master(
     )
 
 
-def patience_from_env() -> Patience:
-    """How long to try to reach a server, in seconds, as the environment says."""
+def _patience(config: config_pb2.ConfigProto | None) -> Patience:
+    """How long to try to reach a server, as the environment and the configuration say."""
     default = Patience()
+    limit_ms = 0 if config is None else config.operation_timeout_in_ms
     return Patience(
         connect_s=_seconds(CONNECT_VARIABLE, default.connect_s),
         reconnect_s=_seconds(RECONNECT_VARIABLE, default.reconnect_s),
+        prepare_s=limit_ms / 1000 if limit_ms > 0 else None,
     )
 
 
@@ -119,7 +121,9 @@ def _task_here(
     return LocalTask(name, session_id, store, TaskLimits(), checkpoints, gate, functions=FUNCTIONS)
 
 
-def _cluster_master(cluster: ClusterSpec, options: MasterOptions, wire: WireOptions) -> LocalMaster:
+def _cluster_master(
+    cluster: ClusterSpec, config: config_pb2.ConfigProto | None, wire: WireOptions
+) -> LocalMaster:
     # gRPC takes a while to import, and a session in process does not need it.
     from paramserve_core.serving import cluster_tasks, remote_task
     from paramserve_core.transport.credentials import ClientCredentials
@@ -128,7 +132,8 @@ def _cluster_master(cluster: ClusterSpec, options: MasterOptions, wire: WireOpti
     runtime = ThreadRuntime()
     session_id = secrets.token_hex(16)
     credentials = ClientCredentials.from_env()
-    patience = patience_from_env()
+    options = MasterOptions.from_config(config)
+    patience = _patience(config)
     tasks: list[LocalTask | RemoteTask] = [
         remote_task(name, address, session_id, runtime, credentials, patience, wire)
         for name, address in cluster_tasks(cluster)
@@ -178,7 +183,7 @@ def _remote_master(
         session_id=secrets.token_hex(16),
         kind=service_pb2.SESSION_KIND_MASTER,
         config=config,
-        patience=patience_from_env(),
+        patience=_patience(config),
         wire=wire,
     )
     return RemoteMaster(conversation, runtime)

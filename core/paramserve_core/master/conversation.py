@@ -59,6 +59,8 @@ class Patience:
         first_delay_s: between the first two tries; doubled after each, up to `max_delay_s`.
         max_delay_s: between two tries at most.
         close_s: for a task to answer that the session is closed.
+        prepare_s: for a task to answer that it has a graph or a plan, connecting included; None
+            for as long as it takes.
     """
 
     connect_s: float = 30.0
@@ -66,6 +68,7 @@ class Patience:
     first_delay_s: float = 0.02
     max_delay_s: float = 1.0
     close_s: float = 2.0
+    prepare_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +182,11 @@ class Conversation:
         """What carries the calls, or did last: "grpc", "shm", "in process"; "" before any."""
         return self._transport
 
+    @property
+    def prepare_s(self) -> float | None:
+        """See `Patience`."""
+        return self._patience.prepare_s
+
     def wire_bytes(self, tensors: Tensors) -> int:
         """The bytes of tensors as they travel, without the messages around them."""
         wire_dtype = self._wire_dtype if self._transport == GRPC else None
@@ -230,7 +238,11 @@ class Conversation:
         except TimeoutError:
             call.cancel()
             raise DeadlineExceededError(
-                None, None, f"{self.name} did not answer within {timeout_s} s", task=self.name
+                None,
+                None,
+                f"{self._place()} did not answer within {timeout_s:g} s; see whether the server "
+                "runs and can be reached",
+                task=self.name,
             ) from None
         except BaseException:
             call.cancel()

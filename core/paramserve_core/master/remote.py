@@ -43,12 +43,13 @@ class RemoteMaster:
     def extend(self, nodes: graph_pb2.GraphDef) -> None:
         """See `Master.extend`."""
         body = np.frombuffer(nodes.SerializeToString(), np.uint8)
-        self._conversation.call(service_pb2.ExtendGraph(), [body])
+        self._conversation.call(service_pb2.ExtendGraph(), [body], self._conversation.prepare_s)
 
     def prepare(self, fetches: Sequence[str], feeds: Sequence[str], targets: Sequence[str]) -> int:
         """See `Master.prepare`."""
         request = service_pb2.PreparePlan(fetches=fetches, feeds=feeds, targets=targets)
-        return self._ask(request, service_pb2.PreparePlanResponse).plan
+        prepare_s = self._conversation.prepare_s
+        return self._ask(request, service_pb2.PreparePlanResponse, prepare_s).plan
 
     def run(
         self,
@@ -123,8 +124,10 @@ class RemoteMaster:
         """See `Master.close`."""
         self._conversation.close()
 
-    def _ask(self, request: ProtoMessage, response_type: type[M]) -> M:
-        response, _ = self._conversation.call(request)
+    def _ask(
+        self, request: ProtoMessage, response_type: type[M], timeout_s: float | None = None
+    ) -> M:
+        response, _ = self._conversation.call(request, timeout_s=timeout_s)
         if not isinstance(response, response_type):
             raise InternalError(
                 None,

@@ -182,7 +182,8 @@ class RemoteTask:
             stages=[stage.message() for stage in stages], changing_stages=changing_stages
         )
         body = np.frombuffer(message.SerializeToString(), np.uint8)
-        self._conversation.call(service_pb2.RegisterPlan(plan=plan), [body])
+        request = service_pb2.RegisterPlan(plan=plan)
+        self._conversation.call(request, [body], self._conversation.prepare_s)
 
     def start_stage(
         self,
