@@ -28,8 +28,8 @@ from numba.extending import register_jitable
 
 from paramserve_core.kernels import fused_loops
 
-# The cache notices when `fused_loops` changes, but not when flags do: after changing one here, delete
-# the `*.nbi` files.
+# The cache notices when `fused_loops` changes, but not when flags do: after changing one here,
+# delete the `*.nbi` files.
 _FLAGS: Final = {"error_model": "numpy", "nogil": True}
 
 for _dense in fused_loops.ROWS:
