@@ -23,12 +23,14 @@ thread may replace; `run` may be called by several threads at once.
 from __future__ import annotations
 
 from collections.abc import Iterable, MutableMapping, Sequence
+from contextlib import nullcontext
 from typing import Any, Final, NamedTuple
 
 from numpy.typing import NDArray
 
 from paramserve_core.errors import InvalidArgumentError, OpError
 from paramserve_core.executor.compiler import Block, StageNodes
+from paramserve_core.executor.host_functions import CALLING_OPS
 from paramserve_core.executor.instruction import Instruction, execute, run_branching, straight
 from paramserve_core.executor.loop_compiler import add_nodes
 from paramserve_core.executor.loops import Loop
@@ -36,11 +38,15 @@ from paramserve_core.executor.step import StepContext
 from paramserve_core.executor.store import Ref, VariableStore
 from paramserve_core.executor.tracing import StageRecorder
 from paramserve_core.graphdef import split_input
+from paramserve_core.kernels.numerics import quietly
 from paramserve_core.kernels.registry import DEAD
 from paramserve_core.kernels.stacks import Stack
 from paramserve_protos.v1 import node_def_pb2
 
 Array = NDArray[Any]
+
+_MANY: Final = 8
+"""So many instructions are worth preparing the thread for all of them."""
 
 _VARIABLE_OPS: Final = frozenset({"VariableV2", "Variable"})
 
@@ -96,6 +102,10 @@ class Program:
         self._straight = straight(block.row, block.may_be_dead)
         self._variables, self._others = _apart(self._straight or ())
         self._found: _Found | None = None
+        # A Python function of the user's is not to lose its warnings.
+        self._is_long = len(self._others) >= _MANY and not any(
+            instruction.node.op in CALLING_OPS for instruction in self._others
+        )
         self.changes_variables = stage.changes_variables
         self.has_loops = any(isinstance(runnable, Loop) for runnable in block.row)
 
@@ -135,8 +145,9 @@ class Program:
         if instructions is None:
             run_branching(self._row, step, values, run_one, set())
         else:
-            for instruction in instructions:
-                run_one(instruction, step, values)
+            with quietly() if self._is_long else nullcontext():
+                for instruction in instructions:
+                    run_one(instruction, step, values)
         for name, slot in self._retained:
             kept[name] = values[slot]
         return [_result(name, values[slot]) for name, slot in self._returned]

@@ -289,26 +289,31 @@ class Update:
         output: after the block, the reference that the op returns, for the first variable.
     """
 
-    __slots__ = ("_begun", "_is_whole", "_lease", "_refs", "_variables", "output")
+    __slots__ = ("_begun", "_is_whole", "_lease", "_one", "_refs", "_variables", "output")
 
     def __init__(self, *refs: Ref, lease: bool = False, is_whole: bool = False) -> None:
         self._refs = refs
         self._lease = lease
         self._is_whole = is_whole
+        self._one: Variable | None = None
         self._variables: Sequence[Variable] = ()
-        self._begun: list[Array] = []
+        self._begun: Sequence[Array] = ()
         self.output = refs[0]
 
     def __enter__(self) -> tuple[Array, ...]:
+        if len(self._refs) == 1:
+            return self._begin_one(self._refs[0].variable)
         named = [ref.variable for ref in self._refs]
-        variables = named if len(named) == 1 else _in_order(named)
+        variables = _in_order(named)
         for variable in variables:
             variable._turn.acquire()
         self._variables = variables
-        begun, is_whole = self._begun, self._is_whole
+        begun: list[Array] = []
+        self._begun, is_whole = begun, self._is_whole
         try:
             for variable in variables:
-                begun.append(variable.begin_update(is_whole))
+                # Not at once: if one raises, the others are ended.
+                begun.append(variable.begin_update(is_whole))  # noqa: PERF401
         except BaseException:
             self._end(is_kept=False)
             raise
@@ -317,26 +322,54 @@ class Update:
         array_of = dict(zip(variables, begun, strict=True))
         return tuple([array_of[variable] for variable in named])
 
+    def _begin_one(self, variable: Variable) -> tuple[Array]:
+        """As for several; most updates are of one variable, and of small ones there are many."""
+        variable._turn.acquire()
+        try:
+            begun = (variable.begin_update(self._is_whole),)
+        except BaseException:
+            variable._turn.release()
+            raise
+        self._one, self._begun = variable, begun
+        return begun
+
     def __exit__(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._end(is_kept=kind is None)
+        variable = self._one
+        if variable is None:
+            self._end(is_kept=kind is None)
+            return
+        self._one = None
+        try:
+            variable.end_update(self._begun[0], kind is None)
+            self._begun = ()
+            if kind is None:
+                self._put_out()
+        finally:
+            variable._turn.release()
 
     def _end(self, *, is_kept: bool) -> None:
         try:
             for variable, array in zip(self._variables, self._begun, strict=False):
                 variable.end_update(array, is_kept)
-            self._begun.clear()
+            self._begun = ()
             if is_kept:
-                first = self._refs[0].variable
-                self.output = Ref(first, read_only(first._value()) if self._lease else None)
+                self._put_out()
         finally:
             for variable in self._variables:
                 variable._turn.release()
             self._variables = ()
+
+    def _put_out(self) -> None:
+        first = self._refs[0]
+        if self._lease:
+            self.output = Ref(first.variable, read_only(first.variable._value()))
+        elif first.stored is not None:
+            self.output = Ref(first.variable)
 
 
 def read_all(variables: Sequence[Variable]) -> list[Array]:

@@ -16,11 +16,13 @@ Thread rule: see `kernels.registry`.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import numpy as np
 
+from paramserve_core.dtypes import DType
 from paramserve_core.executor.store import Ref, Update
 from paramserve_core.kernels import rows, update_rules
 from paramserve_core.kernels.blocks import BLOCK_BYTES, for_each_block
@@ -60,6 +62,11 @@ _RULES: Final[dict[str, Rule]] = {
 }
 
 
+@functools.cache
+def _compute_dtype_of(dtype: DType) -> np.dtype[Any]:
+    return compute_dtype(np.dtype(dtype.as_numpy_dtype))
+
+
 class _Layout:
     """Where the inputs of an op are."""
 
@@ -79,11 +86,12 @@ class _Layout:
     def settings(self, node: KernelNode, inputs: Sequence[Any]) -> dict[str, Any]:
         """Attributes and hyperparameters by name, the latter in the type to compute in."""
         settings = dict(node.attrs)
-        dtype = compute_dtype(np.dtype(node.input_dtypes[0].as_numpy_dtype))
+        dtype = _compute_dtype_of(node.input_dtypes[0])
         for i, name in self.scalars:
-            if inputs[i].ndim:
-                invalid(f"{name} is not a scalar: its shape is {shape_text(inputs[i].shape)}")
-            settings[name] = inputs[i].astype(dtype, copy=False)[()]
+            value = inputs[i]
+            if value.ndim:
+                invalid(f"{name} is not a scalar: its shape is {shape_text(value.shape)}")
+            settings[name] = value[()] if value.dtype is dtype else value.astype(dtype)[()]
         return settings
 
 
@@ -122,19 +130,26 @@ for _name, _rule in _RULES.items():
 
 
 def _check_slots(refs: Sequence[Ref], arrays: Sequence[Array], grad: Array) -> None:
-    for array in (*arrays[1:], grad):
-        if array.dtype != arrays[0].dtype:
+    dtype, shape = arrays[0].dtype, arrays[0].shape
+    if grad.dtype is not dtype and grad.dtype != dtype:
+        _refuse_dtype(refs, dtype, grad.dtype)
+    for number in range(1, len(arrays)):
+        array = arrays[number]
+        if array.dtype is not dtype and array.dtype != dtype:
+            _refuse_dtype(refs, dtype, array.dtype)
+        if array.shape != shape:
             invalid(
-                f"{refs[0].variable.name}: an update of {arrays[0].dtype} by a slot or gradient of "
-                f"{array.dtype}; all must be of one type"
+                f"{refs[number].variable.name}: a slot of shape {shape_text(array.shape)} beside "
+                f"{refs[0].variable.name} of shape {shape_text(shape)}; both must have the same "
+                "shape"
             )
-    for ref, array in zip(refs[1:], arrays[1:], strict=True):
-        if array.shape != arrays[0].shape:
-            invalid(
-                f"{ref.variable.name}: a slot of shape {shape_text(array.shape)} beside "
-                f"{refs[0].variable.name} of shape {shape_text(arrays[0].shape)}; both must have "
-                "the same shape"
-            )
+
+
+def _refuse_dtype(refs: Sequence[Ref], dtype: np.dtype[Any], found: np.dtype[Any]) -> NoReturn:
+    invalid(
+        f"{refs[0].variable.name}: an update of {dtype} by a slot or gradient of {found}; all must "
+        "be of one type"
+    )
 
 
 def _check_dense(name: str, var: Array, grad: Array) -> None:
@@ -163,10 +178,14 @@ def _check_sparse(name: str, var: Array, grad: Array, indices: Array) -> None:
 
 
 def _update_dense(update: BlockUpdate, arrays: Sequence[Array], grad: Array) -> None:
+    half = is_half(grad.dtype)
+    is_small = grad.nbytes <= BLOCK_BYTES and not half
+    if is_small and grad.ndim == 1:  # the many biases of a model
+        update(np.empty((SCRATCH_ROWS, grad.size), grad.dtype), grad, *arrays)
+        return
     states = [_as_vector(array) for array in arrays]
     gradient = grad.reshape(-1)
-    half = is_half(grad.dtype)
-    if grad.nbytes <= BLOCK_BYTES and not half:  # the many small variables of a model
+    if is_small:
         update(np.empty((SCRATCH_ROWS, grad.size), grad.dtype), gradient, *states)
         return
     dtype = compute_dtype(grad.dtype)
