@@ -143,7 +143,7 @@ def test_damaged_loops_are_refused_or_run_and_the_server_goes_on(process, seed):
         master = connect_master(process.target)
         try:
             master.extend(damaged_loop(i))
-            plan = master.prepare([], ["exit:0"], [])
+            plan = master.prepare(["exit:0"], [], [])
             master.run(plan, [], timeout_s=0.5)
             outcomes.add("ran")
         except ps.errors.OpError as error:

@@ -1,9 +1,11 @@
 """Who waits for an update of a variable sees what it did; all others see one value."""
 
+import numpy as np
 import pytest
 
 import paramserve as ps
 from graph_builder import GraphBuilder
+from paramserve_core.plan import rereading
 from paramserve_core.plan.graph import StepGraph
 from paramserve_core.plan.ordering import prune
 from paramserve_core.plan.rereading import read_after_updates
@@ -86,6 +88,47 @@ def test_a_read_that_waits_itself_is_of_its_own_time(g):
     g.identity("early", "v", "^one")
     g.identity("after", "early", "^update")
     assert nodes_of(g, "after")["after"] == ["early", "^update"]
+
+
+@pytest.mark.parametrize("order", [["enter", "next"], ["next", "enter"]])
+def test_a_reference_that_goes_around_a_loop_is_of_the_variable_that_it_came_from(g, order):
+    g.constant("true", np.array(True))
+    g.node("Enter", "true_in", "true", frame_name="loop", T=bool)
+    g.node("LoopCond", "condition", "true_in")
+    g.node("RefEnter", "enter", "v", frame_name="loop", T=ps.float32)
+    g.node("RefMerge", "merge", *order, N=2, T=ps.float32)
+    g.node("RefSwitch", "switch", "merge", "condition", T=ps.float32)
+    g.assign("inside", "switch:1", "one", op="AssignAdd")
+    g.node("RefNextIteration", "next", "switch:1", T=ps.float32)
+    g.identity("read", "merge")
+    g.identity("after", "read", "^inside")
+    found = nodes_of(g, "after")
+    assert found["read/again_1"] == ["merge", "^inside"]
+
+
+def test_references_that_lead_back_to_themselves_are_looked_at_once(g):
+    g.assign("first", "second", "one")
+    g.assign("second", "first", "one")
+    g.identity("read", "first")
+    g.identity("after", "read", "^update")
+    assert nodes_of(g, "after")["after"] == ["read", "^update"]
+
+
+def test_reads_that_would_outgrow_the_graph_are_refused(monkeypatch):
+    monkeypatch.setattr(rereading, "_MAX_COST", 32 * 19 * 20)
+    g = GraphBuilder()
+    g.constant("one", 1.0)
+    count = 20
+    for i in range(count):
+        g.variable(f"v{i}", [])
+        g.assign(f"update{i}", f"v{i}", "one")
+        g.identity(f"read{i}", f"v{i}")
+        g.node("NoOp", f"wait{i}", "^all")
+    g.node("NoOp", "all", *[f"^update{i}" for i in range(count)])
+    waits = [f"^wait{i}" for i in range(count)]
+    g.node("AddN", "sum", *[f"read{i}" for i in range(count)], *waits, N=count, T=ps.float32)
+    with pytest.raises(ps.errors.ResourceExhaustedError, match=r"sum waits for .*group\(\)"):
+        nodes_of(g, "sum")
 
 
 def test_what_is_fed_is_not_read(g):
