@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from paramserve_core.executor.memory import Memory
 from paramserve_core.kernels import placing, sets
 from paramserve_core.kernels.arguments import (
     check_indices,
@@ -78,13 +79,15 @@ def _strided_slice_grad(
 # Rows and elements by index.
 
 
-@kernel("Gather")
-def _gather(node: KernelNode, params: Array, indices: Array) -> Array:
-    return _take(params, indices, 0)
+@kernel("Gather", takes_step=True)
+def _gather(node: KernelNode, step: Any, params: Array, indices: Array) -> Array:
+    return _take(params, indices, 0, step.store.memory)
 
 
-@kernel("GatherV2")
-def _gather_v2(node: KernelNode, params: Array, indices: Array, axis_input: Array) -> Array:
+@kernel("GatherV2", takes_step=True)
+def _gather_v2(
+    node: KernelNode, step: Any, params: Array, indices: Array, axis_input: Array
+) -> Array:
     if params.ndim == 0:
         invalid("params must be at least 1 dimensional")
     axis = axis_value("GatherV2", axis_input, params.ndim)
@@ -96,7 +99,7 @@ def _gather_v2(node: KernelNode, params: Array, indices: Array, axis_input: Arra
         )
     batch = batch_dims + indices.ndim if batch_dims < 0 else batch_dims
     if batch == 0:
-        return _take(params, indices, axis)
+        return _take(params, indices, axis, step.store.memory)
     if batch > axis:
         invalid(f"batch_dims ({batch}) must be less than or equal to axis ({axis})")
     if params.shape[:batch] != indices.shape[:batch]:
@@ -107,7 +110,7 @@ def _gather_v2(node: KernelNode, params: Array, indices: Array, axis_input: Arra
     return _take_in_batches(params, indices, axis, batch)
 
 
-def _take(params: Array, indices: Array, axis: int) -> Array:
+def _take(params: Array, indices: Array, axis: int, memory: Memory) -> Array:
     if params.ndim == 0:
         invalid("params must be at least 1 dimensional")
     check_indices("indices", indices, params.shape[axis])
@@ -119,8 +122,12 @@ def _take(params: Array, indices: Array, axis: int) -> Array:
         # Not `take`, which gives no array for an element. The ellipsis keeps it one.
         taken: Array = params[(*before, int(indices), ...)]
     elif params.flags.c_contiguous:
+        taken = memory.allocate(shape, params.dtype)
         # "clip" because "raise" copies through a buffer; nothing is out of range any more.
-        taken = np.take(params, indices, axis, mode="clip")
+        np.take(params, indices, axis, out=taken, mode="clip")
+        if not taken.flags.owndata:
+            # Shared with other processes, which may read it where it is: it stays as it is.
+            taken.setflags(write=False)
     else:
         # `take` would make a contiguous copy of all of params first.
         taken = params[(*before, indices)]
