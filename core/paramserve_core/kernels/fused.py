@@ -50,10 +50,16 @@ class Compiler:
     Args:
         compile_loop: compiles one for a type of element. Called in a background thread, for one
             loop at a time.
+        is_wanted: whether anything is to be compiled at all; asked when the first loop is.
     """
 
-    def __init__(self, compile_loop: Callable[[Loop, np.dtype[Any]], Loop]) -> None:
+    def __init__(
+        self,
+        compile_loop: Callable[[Loop, np.dtype[Any]], Loop],
+        is_wanted: Callable[[], bool] = lambda: True,
+    ) -> None:
         self._compile_loop = compile_loop
+        self._is_wanted = is_wanted
         self._ready: dict[Key, Loop] = {}
         self._start_afresh()
 
@@ -85,11 +91,19 @@ class Compiler:
         with self._lock:
             if key in self._asked:
                 return
+            if not self._asked and not self._is_wanted():
+                self.close()
+                return
             self._asked.add(key)
             self._queue.append(key)
             if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name="paramserve-compiler")
-                self._thread.start()
+                thread = threading.Thread(target=self._work, name="paramserve-compiler")
+                try:
+                    thread.start()
+                except RuntimeError:  # no more threads, or the interpreter is ending
+                    self.close()
+                else:
+                    self._thread = thread
 
     def wait(self) -> None:
         """Returns once everything that was asked for is compiled, or has failed to be."""
@@ -133,27 +147,16 @@ def _is_wanted() -> bool:
     return os.environ.get(FAST_VARIABLE) != "0" and importlib.util.find_spec("numba") is not None
 
 
-_compiler: Compiler | None = None
+_compiler = Compiler(_compile, _is_wanted)
 
 
 def compiler() -> Compiler:
-    """The compiler of this process; one that compiles nothing where `[fast]` is off or missing."""
-    global _compiler
-    if _compiler is None:
-        made = Compiler(_compile)
-        if not _is_wanted():
-            made.close()
-        _compiler = made
+    """The compiler of this process; it compiles nothing where `[fast]` is off or missing."""
     return _compiler
 
 
-def _close_after_fork() -> None:
-    if _compiler is not None:
-        _compiler.close_after_fork()
-
-
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_close_after_fork)
+    os.register_at_fork(after_in_child=_compiler.close_after_fork)
 
 
 class FusedUpdate:
