@@ -119,3 +119,17 @@ def test_the_same_training_makes_the_same_summaries(tf, tmp_path):
             assert mine.simple_value == pytest.approx(other.simple_value, rel=1e-6)
             assert list(mine.histo.bucket) == list(other.histo.bucket)
             assert list(mine.histo.bucket_limit) == list(other.histo.bucket_limit)
+
+
+def test_tensorboard_shows_the_curves_and_the_graph(sides, tmp_path):
+    accumulators = pytest.importorskip(
+        "tensorboard.backend.event_processing.event_accumulator", reason="no TensorBoard"
+    )
+    source, _ = sides
+    _, graph, losses, _ = log_training(source, tmp_path)
+    board = accumulators.EventAccumulator(str(tmp_path), size_guidance={"histograms": 0})
+    board.Reload()
+    assert [(s.step, s.value) for s in board.Scalars("loss_of_w")] == list(enumerate(losses))
+    assert [h.histogram_value.num for h in board.Histograms("values_of_w")] == [12] * STEPS
+    shown = {node.name: node.op for node in board.Graph().node}
+    assert shown == {op.name: op.type for op in graph.get_operations()}
