@@ -211,15 +211,16 @@ class Variable(_Holder):
             with self._lock:
                 self._array = None
 
-    def begin_update(self, is_whole: bool) -> Array:
-        """The buffer, locked, or a copy of it; called by `Update`, which has the turn."""
+    def begin_update(self, is_whole: bool, fills: bool) -> Array:
+        """The buffer, locked, or what takes its place; called by `Update`, which has the turn."""
         self._lock.acquire()
         if self._array is not None and self._may_write_in_place(is_whole):
             return self._array
         self._lock.release()
         if self._copies:
             self._copies -= 1
-        return self._copy(self._value())
+        value = self._value()
+        return self._memory.allocate(value.shape, value.dtype) if fills else self._copy(value)
 
     def end_update(self, array: Array, is_kept: bool) -> None:
         """Puts what `begin_update` answered in place, or forgets it."""
@@ -284,21 +285,31 @@ class Update:
         refs: the variables.
         lease: whether `output` is to stand for the value as it is after the block.
         is_whole: the block goes over all elements, so that it would not take much longer on a copy.
+        fills: the block writes all elements, from those in `before`: what it is given in place of a
+            buffer has arbitrary contents. That saves a pass over a variable that somebody reads.
 
     Attributes:
         output: after the block, the reference that the op returns, for the first variable.
     """
 
-    __slots__ = ("_begun", "_is_whole", "_lease", "_one", "_refs", "_variables", "output")
+    __slots__ = ("_begun", "_fills", "_is_whole", "_lease", "_one", "_refs", "_variables", "output")
 
-    def __init__(self, *refs: Ref, lease: bool = False, is_whole: bool = False) -> None:
+    def __init__(
+        self, *refs: Ref, lease: bool = False, is_whole: bool = False, fills: bool = False
+    ) -> None:
         self._refs = refs
+        self._fills = fills
         self._lease = lease
         self._is_whole = is_whole
         self._one: Variable | None = None
         self._variables: Sequence[Variable] = ()
         self._begun: Sequence[Array] = ()
         self.output = refs[0]
+
+    @property
+    def before(self) -> list[Array]:
+        """Inside of the block, the values until it: what it writes to where that is the buffer."""
+        return [ref.variable._value() for ref in self._refs]
 
     def __enter__(self) -> tuple[Array, ...]:
         if len(self._refs) == 1:
@@ -313,7 +324,7 @@ class Update:
         try:
             for variable in variables:
                 # Not at once: if one raises, the others are ended.
-                begun.append(variable.begin_update(is_whole))  # noqa: PERF401
+                begun.append(variable.begin_update(is_whole, self._fills))  # noqa: PERF401
         except BaseException:
             self._end(is_kept=False)
             raise
@@ -326,7 +337,7 @@ class Update:
         """As for several; most updates are of one variable, and of small ones there are many."""
         variable._turn.acquire()
         try:
-            begun = (variable.begin_update(self._is_whole),)
+            begun = (variable.begin_update(self._is_whole, self._fills),)
         except BaseException:
             variable._turn.release()
             raise

@@ -58,7 +58,7 @@ def _assign(node: KernelNode, ref: Ref, value: Array) -> Ref:
 @kernel("AssignAdd", "AssignSub")
 def _assign_change(node: KernelNode, ref: Ref, value: Array) -> Ref:
     change = np.add if node.op == "AssignAdd" else np.subtract
-    update = Update(ref, lease=node.reads_output, is_whole=True)
+    update = Update(ref, lease=node.reads_output, is_whole=True, fills=True)
     with update as (array,):
         if value.shape != array.shape:
             raise InvalidArgumentError(
@@ -67,7 +67,7 @@ def _assign_change(node: KernelNode, ref: Ref, value: Array) -> Ref:
                 f"{ref.variable.name}: a change of shape {list(value.shape)} to a value of shape "
                 f"{list(array.shape)}; both must have the same shape",
             )
-        change(array, value, out=array)
+        change(update.before[0], value, out=array)
     return update.output
 
 

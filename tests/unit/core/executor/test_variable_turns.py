@@ -278,3 +278,39 @@ def test_an_assignment_without_memory_is_not_counted():
     with pytest.raises(ResourceExhaustedError, match="the limit is 1000"):
         v.assign(np.zeros(400, np.float32), adopt=True, validate_shape=False)
     assert not v._turn.is_held
+
+
+def test_an_update_that_fills_takes_from_what_a_reader_holds(store):
+    v = variable(store)
+    lease = v.read()
+    update = Update(Ref(v), is_whole=True, fills=True)
+    with update as (array,):
+        (before,) = update.before
+        assert array is not before
+        np.add(before, 1, out=array)
+    assert (lease == 1).all()
+    assert (v.read() == 2).all()
+
+
+def test_an_update_that_fills_is_in_place_where_nobody_reads(store):
+    v = variable(store)
+    update = Update(Ref(v), is_whole=True, fills=True)
+    with update as (array,):
+        assert update.before[0] is array is v._array
+
+
+def test_an_update_that_fills_and_fails_leaves_the_value_alone(store):
+    v = variable(store)
+    lease = v.read()
+
+    def fail() -> None:
+        with Update(Ref(v), is_whole=True, fills=True) as (array,):
+            array[:] = 9
+            raise ValueError("wrong")
+
+    with pytest.raises(ValueError, match="wrong"):
+        fail()
+    assert (v.read() == 1).all()
+    assert (lease == 1).all()
+    with Update(Ref(v)) as (array,):  # The turn was passed on.
+        array += 1
