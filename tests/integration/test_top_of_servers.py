@@ -52,6 +52,7 @@ def ended(*arguments: str) -> tuple[int, str, str]:
     return process.returncode, out, err
 
 
+@pytest.mark.own_transport
 @pytest.mark.parametrize("transport", ["grpc", "shm"])
 def test_what_a_client_does_is_seen_while_it_trains(tmp_path, transport):
     environment = {"PARAMSERVE_TRANSPORT": transport}
