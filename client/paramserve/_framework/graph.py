@@ -198,7 +198,11 @@ class Graph(GraphScopes, GraphCollections):
         ):
             if obj.graph is not self:
                 kind = "Tensor" if isinstance(obj, Tensor) else "Operation"
-                raise ValueError(f"{kind} {obj!r} is not an element of this graph.")
+                raise ValueError(
+                    f"{kind} {obj!r} is not an element of this graph. It was made in another: "
+                    "outside of `with graph.as_default()`, in a new thread too, ops go to the "
+                    "default graph."
+                )
             return obj
         raise TypeError(f"Can not convert a {type(obj).__name__} into a {kinds}.")
 

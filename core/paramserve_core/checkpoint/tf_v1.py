@@ -76,11 +76,19 @@ def read_table_files(
             found.files.append(_contents(file, name))
         except MalformedError as error:
             raise DataLossError(
-                None, None, f"{path}: damaged: {error}; restore another checkpoint"
+                None, None, f"{path}: damaged: {error}; {_advice(disk, path)}"
             ) from None
         finally:
             file.close()
     return found
+
+
+def _advice(disk: Disk, path: PurePath) -> str:
+    # The index of a V2 checkpoint is a table too, and its name is easily taken for the path.
+    data = f"{path.stem}.data-"
+    if path.suffix == ".index" and any(name.startswith(data) for name in disk.names(path.parent)):
+        return "to read the V2 checkpoint whose index this is, leave '.index' out of its path"
+    return "restore another checkpoint"
 
 
 def decode_record(

@@ -121,7 +121,12 @@ def missing_key(key: str, keys: Iterable[str], path: str) -> OpError:
         hint = "it has " + (", ".join(map(repr, sorted(known))) or "no tensors")
     else:
         hint = f"none of its {len(known)} names resembles it"
-    return NotFoundError(None, None, f"Key {key} not found in checkpoint {path!r}; {hint}")
+    return NotFoundError(
+        None,
+        None,
+        f"Key {key} not found in checkpoint {path!r}; {hint}; Saver([...]) restores some variables "
+        "only, Saver({name: variable}) those of other names",
+    )
 
 
 def target(store: VariableStore, entry: CheckpointEntry) -> Variable:

@@ -78,6 +78,8 @@ def list_(
             for item in listed
         ]
         _print_table(("path", "format", "step", "tensors", "size", ""), rows)
+        if not rows:
+            _say(f"{directory}: no checkpoint in this directory; those below it are not looked at")
     if any(item.problem for item in listed):
         raise typer.Exit(1)
 
@@ -127,7 +129,8 @@ def inspect(path: PathArgument, as_json: JsonOption = False) -> None:
             for name, tensor in tensors
         ],
     )
-    _say(f"{len(tensors)} tensors, {size_text(index.total_bytes)}, in {len(index.files)} files")
+    files = "1 file" if len(index.files) == 1 else f"{len(index.files)} files"
+    _say(f"{len(tensors)} tensors, {size_text(index.total_bytes)}, in {files}")
     for name in reader.missing_files:
         _say(f"{name} is not on this machine")
 
@@ -142,7 +145,7 @@ def verify(path: PathArgument, as_json: JsonOption = False) -> None:
     if as_json:
         _print_json({"path": reader.path, "checked": count, "damaged": damaged})
     elif damaged:
-        _print_table(("damaged", ""), list(damaged.items()))
+        _print_table(("cannot be read", ""), list(damaged.items()))
     else:
         print(f"{reader.path}: {count} tensors and files, all as they were written")
     if damaged:

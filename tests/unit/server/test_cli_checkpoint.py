@@ -64,6 +64,15 @@ def test_ls_of_no_directory_says_so(tmp_path):
     assert "there is no such file" in result.stderr
 
 
+def test_ls_of_a_directory_without_checkpoints_says_so(tmp_path):
+    save_to = tmp_path / "ps0"
+    save_to.mkdir()
+    save(save_to, "m-1")
+    result = run("ls", tmp_path)
+    assert result.exit_code == 0
+    assert "no checkpoint in this directory" in result.stderr
+
+
 def test_inspect_lists_tensors(tmp_path):
     path = save(tmp_path, "m-1", has_step=True, step=7)
     document = json.loads(run("inspect", path, "--json").stdout)
@@ -76,7 +85,14 @@ def test_inspect_lists_tensors(tmp_path):
     assert document["step"] == 7
     result = run("inspect", tmp_path)  # the newest of the directory
     assert "w      float32  [2, 3]  24 B" in result.stdout
-    assert "2 tensors, 34 B, in 1 files" in result.stderr
+    assert "2 tensors, 34 B, in 1 file" in result.stderr
+
+
+def test_the_index_of_a_tensorflow_checkpoint_is_not_its_path(tmp_path):
+    path = save(tmp_path, "m-1", format=V2)
+    result = run("inspect", f"{path}.index")
+    assert result.exit_code == 1
+    assert "leave '.index' out" in result.stderr
 
 
 def test_inspect_of_no_checkpoint_says_so(tmp_path):

@@ -219,7 +219,9 @@ def test_missing_key_is_named_with_those_that_resemble_it(task):
     task.set(v1=[1.0], v2=[2.0])
     tasks = Tasks(task)
     tasks.save("model", *entries_of({"v1": [1.0], "v2": [2.0]}))
-    with pytest.raises(NotFoundError, match=r"Key v3 not found in checkpoint 'model'; it has 'v2'"):
+    with pytest.raises(
+        NotFoundError, match=r"Key v3 not found in checkpoint 'model'; it has 'v2'.*Saver\(\["
+    ):
         tasks.restore("model", *entries_of({"v1": [1.0], "v3": [2.0]}))
 
 
