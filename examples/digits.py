@@ -149,11 +149,20 @@ def train(
             progress.report(session, test_images, test_labels)
             model.saver.save(session, CHECKPOINT, global_step=model.global_step)
     if progress is not None:
+        progress.report(session, test_images, test_labels)
         path = model.saver.save(session, CHECKPOINT, global_step=model.global_step)
-        model.saver.restore(session, path)  # other workers may have gone on since
-        accuracy = progress.report(session, test_images, test_labels)
+        saved, step = int(path.rpartition("-")[2]), -1
+        while step != saved:  # other workers end with the step that they are in
+            model.saver.restore(session, path)
+            accuracy = measure(session, model, test_images, test_labels)
+            step = session.run(model.global_step)
         print(f"checkpoint: {path}\ntest accuracy of the checkpoint: {accuracy:.4%}", flush=True)
         progress.close(Path(args.plot))
+
+
+def measure(session: ps.Session, model: Model, images: Array, labels: Labels) -> float:
+    """The accuracy of the model as it is on the servers."""
+    return float(session.run(model.accuracy, {model.images: images, model.labels: labels}))
 
 
 def restore(session: ps.Session, model: Model) -> None:
@@ -163,7 +172,7 @@ def restore(session: ps.Session, model: Model) -> None:
     if path is None:
         raise SystemExit("no checkpoint on the servers; train first, without --restore")
     model.saver.restore(session, path)
-    accuracy = session.run(model.accuracy, {model.images: test_images, model.labels: test_labels})
+    accuracy = measure(session, model, test_images, test_labels)
     print(f"checkpoint: {path}\ntest accuracy of the checkpoint: {accuracy:.4%}", flush=True)
 
 
