@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, overload
 
 T = TypeVar("T")
 
@@ -78,6 +78,18 @@ class Runtime(Protocol):
         """Calls `function`, which must be brief, `delay_s` seconds from now."""
 
 
+@overload
+def _bounded(seconds: float) -> float: ...
+@overload
+def _bounded(seconds: None) -> None: ...
+def _bounded(seconds: float | None) -> float | None:
+    """What a thread can wait for: a peer may send any number, and infinity is no time to it."""
+    if seconds is None:
+        return None
+    # NaN is below nothing, and so waits as long as infinity does.
+    return max(seconds, 0.0) if seconds < threading.TIMEOUT_MAX else threading.TIMEOUT_MAX
+
+
 class _ThreadMailbox:
     """A `queue.SimpleQueue` by the names of `Mailbox`."""
 
@@ -91,7 +103,7 @@ class _ThreadMailbox:
 
     def get(self, timeout_s: float | None = None) -> Any:
         try:
-            return self._queue.get(timeout=timeout_s)
+            return self._queue.get(timeout=_bounded(timeout_s))
         except queue.Empty:
             raise TimeoutError(f"nothing arrived within {timeout_s} s") from None
 
@@ -100,7 +112,7 @@ class _ThreadEvent(threading.Event):
     """A `threading.Event` by the names of `Event`."""
 
     def wait(self, timeout_s: float | None = None) -> bool:
-        return super().wait(timeout_s)
+        return super().wait(_bounded(timeout_s))
 
 
 class ThreadRuntime:
@@ -147,7 +159,7 @@ class ThreadRuntime:
 
     def call_later(self, delay_s: float, function: Callable[[], None]) -> Timer:
         """Calls `function` on a daemon thread of its own after the delay."""
-        timer = threading.Timer(delay_s, function)
+        timer = threading.Timer(_bounded(delay_s), function)
         timer.name = f"{self._name}-timer"
         timer.daemon = True
         timer.start()

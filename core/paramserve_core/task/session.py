@@ -281,14 +281,15 @@ class TaskSession:
             NotFoundError: no such plan or stage.
             CancelledError: the session was closed.
         """
+        stages = self._plans.get(plan)
+        if self._is_closed:  # Asked after the look-up: closing says so, and then drops the plans.
+            raise CancelledError(None, None, "the session was closed")
         try:
-            compiled = self._plans[plan][stage]
-        except (KeyError, IndexError):
+            compiled = (stages or [])[stage]
+        except IndexError:
             raise NotFoundError(
                 None, None, f"stage {stage} of plan {plan} is not registered in this session"
             ) from None
-        if self._is_closed:
-            raise CancelledError(None, None, "the session was closed")
         if compiled.is_alone:
             return StageRun(self, compiled, step, _Step(self._new_context()))
         with self._lock:
