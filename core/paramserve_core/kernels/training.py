@@ -62,6 +62,11 @@ _RULES: Final[dict[str, Rule]] = {
 }
 
 
+_INTO: Final = frozenset({update_rules.gradient_descent})
+"""The rules whose update takes `out`, where the new variable goes if not where the old one is. They
+read and write so little that copying the variable first would double it."""
+
+
 @functools.cache
 def _compute_dtype_of(dtype: DType) -> np.dtype[Any]:
     return compute_dtype(np.dtype(dtype.as_numpy_dtype))
@@ -104,13 +109,14 @@ def _kernel_of(op: str, rule: Rule) -> KernelFunction:
         grad: Array = inputs[layout.grad]
         block_update = rule(layout.settings(node, inputs))
         is_whole = layout.indices is None
-        update = Update(*refs, lease=node.reads_output, is_whole=is_whole)
+        fills = rule in _INTO and is_whole and grad.nbytes > BLOCK_BYTES
+        update = Update(*refs, lease=node.reads_output, is_whole=is_whole, fills=fills)
         with update as arrays:
             _check_slots(refs, arrays, grad)
             name = refs[0].variable.name
             if layout.indices is None:
                 _check_dense(name, arrays[0], grad)
-                _update_dense(block_update, arrays, grad)
+                _update_dense(block_update, arrays, grad, update.before[0] if fills else None)
             else:
                 indices: Array = inputs[layout.indices]
                 _check_sparse(name, arrays[0], grad, indices)
@@ -177,7 +183,17 @@ def _check_sparse(name: str, var: Array, grad: Array, indices: Array) -> None:
 # Updates.
 
 
-def _update_dense(update: BlockUpdate, arrays: Sequence[Array], grad: Array) -> None:
+def _update_dense(
+    update: BlockUpdate, arrays: Sequence[Array], grad: Array, before: Array | None = None
+) -> None:
+    """Updates a variable and its slots.
+
+    Args:
+        update: by a rule.
+        arrays: the buffers.
+        grad: the gradient.
+        before: the variable until now, for a rule of `_INTO`; None: it is in its buffer.
+    """
     half = is_half(grad.dtype)
     is_small = grad.nbytes <= BLOCK_BYTES and not half
     if is_small and grad.ndim == 1:  # the many biases of a model
@@ -193,18 +209,25 @@ def _update_dense(update: BlockUpdate, arrays: Sequence[Array], grad: Array) -> 
     def update_block(start: int, stop: int, scratch: Array) -> None:
         update(scratch, gradient[start:stop], *(state[start:stop] for state in states))
 
+    olds = states if before is None else [_as_vector(before)]
+
+    def update_into_block(start: int, stop: int, scratch: Array) -> None:
+        part = slice(start, stop)
+        update(scratch, gradient[part], olds[0][part], out=states[0][part])
+
     def update_half_block(start: int, stop: int, scratch: Array) -> None:
         wide = scratch[SCRATCH_ROWS:]
         np.copyto(wide[-1], gradient[start:stop])
-        for i, state in enumerate(states):
-            np.copyto(wide[i], state[start:stop])
+        for i, old in enumerate(olds):
+            np.copyto(wide[i], old[start:stop])
         update(scratch, wide[-1], *wide[:-1])
         for i, state in enumerate(states):
             np.copyto(state[start:stop], wide[i], casting="same_kind")
 
+    update_whole_block = update_block if before is None else update_into_block
     for_each_block(
         gradient.size,
-        update_half_block if half else update_block,
+        update_half_block if half else update_whole_block,
         item_bytes=dtype.itemsize,
         scratch_rows=SCRATCH_ROWS + (len(states) + 1 if half else 0),
         scratch_dtype=dtype,

@@ -41,9 +41,9 @@ def gradient_descent(s: Settings) -> BlockUpdate:
     """Var ← var − α g."""
     rate = s["alpha"]
 
-    def update(scratch: Array, grad: Array, var: Array) -> None:
+    def update(scratch: Array, grad: Array, var: Array, out: Array | None = None) -> None:
         step = np.multiply(grad, rate, out=scratch[0])
-        var -= step
+        np.subtract(var, step, out=var if out is None else out)
 
     return update
 

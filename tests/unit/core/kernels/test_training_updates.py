@@ -187,6 +187,26 @@ def test_what_was_read_before_an_update_stays_as_it_was(op, changes):
         np.testing.assert_array_equal(value, copy)
 
 
+@pytest.mark.parametrize("dtype", [FLOAT32, dtypes.float16], ids=lambda dtype: dtype.name)
+@pytest.mark.parametrize(("op", "changes"), DENSE)
+def test_an_update_of_what_somebody_reads_is_the_same_to_the_bit(op, changes, dtype, tiny_blocks):
+    if dtype not in find_op(op).attrs["T"].allowed:
+        return
+    case = case_of(op, changes, dtype)
+    alone, read_meanwhile = case.start(), case.start()
+    case.update(alone, 2)
+    before = case.values(read_meanwhile)
+    copies = [value.copy() for value in before]
+    case.update(read_meanwhile)
+    kept = case.values(read_meanwhile)
+    case.update(read_meanwhile)
+    for ours, other in zip(case.values(read_meanwhile), case.values(alone), strict=True):
+        np.testing.assert_array_equal(ours, other)
+    for value, copy in zip(before, copies, strict=True):
+        np.testing.assert_array_equal(value, copy)
+    del kept
+
+
 def test_updates_from_several_threads_are_all_applied():
     case = case_of("ApplyGradientDescent", {}, shape=(100, 100))
     case.state["var"] = np.zeros((100, 100), np.float32)
