@@ -115,9 +115,7 @@ def while_loop(
             )
             last = _build(loop, cond, body, loop_vars, first, invariants, limit)
     result = rebuilt(loop_vars, iter(last))
-    if len(last) == 1 and not return_same_structure:
-        return last[0]
-    return result
+    return result[0] if len(last) == 1 and not return_same_structure else result
 
 
 def _limit(maximum_iterations: TensorLike) -> Tensor:

@@ -62,6 +62,12 @@ def test_one_loop_variable_comes_back_alone_unless_the_structure_is_wanted(sessi
     assert session.run(whole) == [3]
 
 
+def test_one_loop_variable_that_is_a_structure_stays_one(session):
+    found = ps.while_loop(lambda d: d["a"] < 3, lambda d: [{"a": d["a"] + 1}], [{"a": 0}])
+    assert session.run(found) == {"a": 3}
+    assert session.run(ps.while_loop(lambda d: d[0] < 3, lambda d: [[d[0] + 1]], [[0]])) == [3]
+
+
 def test_structures_come_back_as_they_are(session):
     Pair = namedtuple("Pair", "left right")
     first = [0, Pair(1, {"b": 2, "a": (3,)})]
