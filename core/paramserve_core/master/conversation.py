@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ from paramserve_core.errors import (
     AbortedError,
     CancelledError,
     DeadlineExceededError,
+    FailedPreconditionError,
     OpError,
     UnavailableError,
 )
@@ -173,6 +175,7 @@ class Conversation:
         self._link: _Link | None = None
         self._is_connecting = False
         self._is_closing = False
+        self._process = os.getpid()
         self._fatal: OpError | None = None
         self._acknowledged: list[int] = []
         self._transport = ""
@@ -202,6 +205,9 @@ class Conversation:
             tensors: what goes with it; unchanged until `done` is called.
             done: called once with the outcome, from any thread; must be brief.
         """
+        if self._is_of_another_process():
+            done(Outcome(error=self._forked()))
+            return PendingCall(self, 0, request, tensors, done)
         with self._sending:
             with self._lock:
                 call = PendingCall(self, self._next_number, request, tensors, done)
@@ -266,6 +272,8 @@ class Conversation:
 
     def close(self) -> None:
         """Ends the session at the task, if it can be reached, and fails what is outstanding."""
+        if self._is_of_another_process():
+            return
         with self._lock:
             is_open = self._link is not None and self._fatal is None
             self._is_closing = True
@@ -410,6 +418,19 @@ class Conversation:
             None,
             f"{self._place()} could not be reached for {window_s:g} s: "
             f"{error.message}; see whether the server runs and listens there",
+            task=self.name,
+        )
+
+    def _is_of_another_process(self) -> bool:
+        """After a fork the child has none of the threads, and perhaps a lock that one held."""
+        return os.getpid() != self._process
+
+    def _forked(self) -> OpError:
+        return FailedPreconditionError(
+            None,
+            None,
+            f"the session with {self._place()} was opened in process {self._process}, and this is "
+            f"process {os.getpid()}: a process that was forked opens a session of its own",
             task=self.name,
         )
 

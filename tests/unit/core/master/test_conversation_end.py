@@ -1,8 +1,10 @@
 """How a client's end of a session ends."""
 
+import os
+
 import pytest
 
-from paramserve_core.errors import CancelledError, UnavailableError
+from paramserve_core.errors import CancelledError, FailedPreconditionError, UnavailableError
 from paramserve_core.master.conversation import Conversation
 from paramserve_core.runtime import ThreadRuntime
 from paramserve_core.task.messages import reply_message
@@ -99,3 +101,14 @@ def test_a_connection_that_breaks_as_the_session_is_closed_is_made_again(
     conversation.close()
     assert server.requests == ["end_steps", "close_session", "close_session"]
     assert runtime.spawned == ["connect", "connect"]
+
+
+def test_a_forked_process_is_told_to_open_a_session_of_its_own(conversation, server, monkeypatch):
+    opener = os.getpid()
+    monkeypatch.setattr(os, "getpid", lambda: opener + 1)
+    with pytest.raises(FailedPreconditionError, match=f"opened in process {opener}.*of its own"):
+        conversation.call(service_pb2.EndSteps())
+    conversation.close()
+    monkeypatch.undo()
+    conversation.call(service_pb2.EndSteps())
+    assert server.requests == ["end_steps", "end_steps"]
