@@ -59,12 +59,15 @@ test: $(VENV)/.setup $(VENV)/.group-oracle .venv-protos/.setup ## Run the whole 
 	$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
 
 # On one host, connections take shared memory by themselves: `make test` has tried that. These are
-# the tests in which sessions and servers in processes of their own talk to each other.
-GRPC_TESTS := tests/integration tests/hostile tests/unit/server/test_task_server.py \
-	$(addprefix tests/fault/test_,broken_connections.py killed_processes.py checkpoint_processes.py)
+# the tests in which what travels matters, not those of whole programs, commands or disks.
+GRPC_TESTS := tests/hostile tests/unit/server/test_task_server.py \
+	$(addprefix tests/fault/test_,broken_connections.py killed_processes.py) \
+	$(filter-out $(addprefix tests/integration/test_,benchmark_suite.py checkpoint_benchmark.py \
+		checkpoint_places.py digits_example.py examples.py server_launcher.py top_of_servers.py), \
+		$(wildcard tests/integration/test_*.py))
 
 .PHONY: test-grpc
-test-grpc: $(VENV)/.setup ## Run the tests that open connections over gRPC alone
+test-grpc: $(VENV)/.setup ## Run the tests of what travels over gRPC alone
 	PARAMSERVE_TRANSPORT=grpc $(BIN)/python -m pytest -n $(JOBS) $(GRPC_TESTS) \
 		-m "not network and not own_transport" $(ARGS)
 
