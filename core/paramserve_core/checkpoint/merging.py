@@ -62,6 +62,13 @@ def merge_shards(
             )
     if layout is Layout.SAFETENSORS:
         _check_names(tensors.items())
+    elif "" in tensors:
+        raise InvalidArgumentError(
+            None,
+            None,
+            "a variable would be saved under the empty name, which in TensorFlow's format is the "
+            "header's; give it another: Saver({'name': variable})",
+        )
     return Index(
         layout=layout,
         tensors=tensors,

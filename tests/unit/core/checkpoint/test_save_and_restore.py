@@ -377,6 +377,14 @@ def test_checkpoint_may_have_any_name_that_the_disk_takes(task, name, layout):
     assert task.get("v").tolist() == [2.0]
 
 
+def test_the_name_of_the_header_of_a_tensorflow_checkpoint_is_refused(tmp_path):
+    tasks, (first, _) = two_tasks(tmp_path)
+    first.set(a=[1.0])
+    with pytest.raises(InvalidArgumentError, match="under the empty name, which in TensorFlow's"):
+        tasks.save("model", entry("", dtypes.float64, [1], node="a"), format=V2)
+    assert names_in(first.root) == []
+
+
 def test_two_variables_under_one_name_are_refused(tmp_path):
     tasks, (first, second) = two_tasks(tmp_path)
     first.set(a=[1.0])
