@@ -151,13 +151,22 @@ def train(
     if progress is not None:
         progress.report(session, test_images, test_labels)
         path = model.saver.save(session, CHECKPOINT, global_step=model.global_step)
-        saved, step = int(path.rpartition("-")[2]), -1
-        while step != saved:  # other workers end with the step that they are in
-            model.saver.restore(session, path)
-            accuracy = measure(session, model, test_images, test_labels)
-            step = session.run(model.global_step)
+        accuracy = measure_restored(session, model, path, test_images, test_labels)
         print(f"checkpoint: {path}\ntest accuracy of the checkpoint: {accuracy:.4%}", flush=True)
         progress.close(Path(args.plot))
+
+
+def measure_restored(
+    session: ps.Session, model: Model, path: str, images: Array, labels: Labels
+) -> float:
+    """The accuracy of a checkpoint, while other workers still end with a step of their own."""
+    last = None
+    while True:
+        model.saver.restore(session, path)
+        found = measure(session, model, images, labels), int(session.run(model.global_step))
+        if found == last:
+            return found[0]
+        last = found
 
 
 def measure(session: ps.Session, model: Model, images: Array, labels: Labels) -> float:
