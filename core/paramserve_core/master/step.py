@@ -79,6 +79,7 @@ class Step:
         self._is_late = False
         self._deadline: float | None = None
         self._alone: StageRun | None = None
+        self._alone_inputs: list[Array] = []
         self._tracer = StepTracer(plan, runtime.now) if report and report.stats else None
 
     def begin(self) -> None:
@@ -92,12 +93,13 @@ class Step:
             task = self._tasks[stages[0].task]
             if isinstance(task, LocalTask):
                 self._alone = task.begin(self._plan_number, self._number, stages[0].number)
+                self._alone_inputs = self._inputs(stages[0], {})
 
     def try_brief(self) -> bool:
         """See `RunningStep.try_brief`."""
         if self._alone is None or self._timeout_s is not None:
             return False
-        return self._alone.try_brief(self._inputs(self._plan.stages[0], {}))
+        return self._alone.try_brief(self._alone_inputs)
 
     def took(self, seconds: float) -> None:
         """See `RunningStep.took`."""
@@ -147,7 +149,7 @@ class Step:
     def _run(self) -> dict[int, Sequence[Array]]:
         stages = self._plan.stages
         if self._alone is not None:
-            outcome = self._run_here(self._alone, 0, self._inputs(stages[0], {}))
+            outcome = self._run_here(self._alone, 0, self._alone_inputs)
             if outcome.error is not None:
                 raise outcome.error
             return {0: outcome.tensors}
