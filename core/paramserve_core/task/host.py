@@ -89,7 +89,7 @@ class TaskHost:
         self.statistics = Statistics()
         self.gate = StepGate(runtime)
         self.stage_room = Room(limits.max_inflight_bytes, self._is_held)
-        self.step_room = Room(limits.max_inflight_bytes, self._is_held)
+        self.step_room = self.stage_room.annex()
         self._checkpoints = checkpoints
         self._new_master = new_master
         self._lock = threading.Lock()

@@ -42,8 +42,8 @@ class TaskLimits:
         max_calls: calls of one session that are running or whose answers were not acknowledged.
         max_variable_bytes: memory of all variables; None: as much as there is.
         max_inflight_bytes: tensors of calls that arrive, wait or run; what is beyond is not read
-            from its connection yet. By default a quarter of the memory. Counted apart for sessions
-            that send their graph and for those that send stages.
+            from its connection yet. By default a quarter of the memory. One message of the sessions
+            that send their graph, and one of those that send stages, is read whatever its size.
         session_grace_s: how long a session without a connection is kept for its client to return.
     """
 

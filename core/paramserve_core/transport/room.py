@@ -8,10 +8,12 @@ wait. A message that is larger than the limit gets in when there is no other.
 Room is given back as leases are: an `Admission` is held by the list of a message's tensors, which
 the call holds that they came with, and ends with it.
 
-What could wait for each other for ever must not wait here. So the sessions that have a master in
-the server share a room of their own, since their steps wait for stages on other servers; while a
-checkpoint holds the gate, everybody is let in, since what it waits for may be behind what waits;
-and a message whose sender stopped in the middle of it is not counted.
+What could wait for each other for ever must not wait here. Steps that a master in the server drives
+wait for stages on other servers, and those for room there, so stages must get in while steps fill
+the room: steps come in by an *annex*, which has a queue of its own and shares the limit, and one
+message is let in by each of the two whatever the other holds. While a checkpoint holds the gate,
+everybody is let in, since what it waits for may be behind what waits; and a message whose sender
+stopped in the middle of it is not counted.
 
 Thread rule: every method may be called from any thread. Admissions end on any thread, perhaps one
 that is in here, so the lock is one that its holder can take again.
@@ -103,13 +105,22 @@ class Room:
         self._limit_bytes = limit_bytes
         self._is_suspended = is_suspended
         self._changed = threading.Condition(threading.RLock())
+        self._rooms = [self]
         self._queue: deque[object] = deque()
         self._used_bytes = 0
         self._arriving: weakref.WeakSet[Admission] = weakref.WeakSet()
 
+    def annex(self) -> Room:
+        """A room that shares this one's limit, and that this one's messages do not wait for."""
+        annex = Room(self._limit_bytes, self._is_suspended, self.now)
+        annex._changed = self._changed
+        annex._rooms = self._rooms
+        self._rooms.append(annex)
+        return annex
+
     @property
     def used_bytes(self) -> int:
-        """Bytes that were let in and are still there."""
+        """Bytes that were let in here and are still there."""
         return self._used_bytes
 
     @property
@@ -147,13 +158,18 @@ class Room:
             self._changed.notify_all()
 
     def _fits(self, message_bytes: int) -> bool:
-        used_bytes = self._used_bytes
-        if used_bytes + message_bytes <= self._limit_bytes or not used_bytes:
+        rest_bytes = self._limit_bytes - message_bytes
+        if not self._used_bytes or sum(room._used_bytes for room in self._rooms) <= rest_bytes:
             return True
+        if not self._counted_bytes() or self._is_suspended():
+            return True
+        return sum(room._counted_bytes() for room in self._rooms) <= rest_bytes
+
+    def _counted_bytes(self) -> int:
+        """What is in here, without the messages whose senders stopped in the middle."""
         stalled_since = self.now() - _STALLED_S
-        used_bytes -= sum(a.message_bytes for a in self._arriving if a.seen_at < stalled_since)
-        return (
-            used_bytes + message_bytes <= self._limit_bytes
-            or not used_bytes
-            or self._is_suspended()
+        return self._used_bytes - sum(
+            arriving.message_bytes
+            for arriving in self._arriving
+            if arriving.seen_at < stalled_since
         )

@@ -83,6 +83,50 @@ def test_a_message_larger_than_the_limit_is_let_in_alone():
     assert other.is_in()
 
 
+def test_an_annex_has_no_room_beyond_the_limit():
+    room = Room(10 * MIB)
+    annex = room.annex()
+    first, second = room.admit(4 * MIB), annex.admit(4 * MIB)
+    waiting = Visitor(annex, 4 * MIB)
+    until(lambda: annex.waiting_count == 1)
+    assert (room.waiting_count, room.used_bytes, annex.used_bytes) == (0, 4 * MIB, 4 * MIB)
+    del first  # Of the other room.
+    assert waiting.is_in()
+    late = Visitor(room, 1 * MIB)
+    assert late.is_in()
+    later = Visitor(room, 2 * MIB)
+    until(lambda: room.waiting_count == 1)
+    del second
+    assert later.is_in()
+
+
+def test_one_message_is_let_in_whatever_is_in_the_annex():
+    room = Room(10 * MIB)
+    annex = room.annex()
+    steps = annex.admit(10 * MIB)
+    stage = room.admit(9 * MIB)
+    other = Visitor(room, 1 * MIB)
+    until(lambda: room.waiting_count == 1)
+    del stage
+    assert other.is_in()
+    assert annex.used_bytes == 10 * MIB
+    del steps
+
+
+def test_what_stopped_in_the_middle_keeps_nobody_out_of_the_annex():
+    clock = Clock()
+    room = Room(10 * MIB, now=clock)
+    annex = room.annex()
+    announced, whole = room.admit(8 * MIB), annex.admit(1 * MIB)
+    assert whole is not None
+    whole.has_arrived()
+    waiting = Visitor(annex, 8 * MIB)
+    until(lambda: annex.waiting_count == 1)
+    clock.now += 6
+    assert waiting.is_in()
+    del announced, whole
+
+
 def test_small_messages_are_not_counted():
     room = Room(1)
     assert room.admit(COUNTED_BYTES - 1) is None
