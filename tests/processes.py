@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import textwrap
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -68,10 +69,24 @@ def sockets_of(pid: int) -> int:
     )
 
 
+def _end(process: subprocess.Popen[str]) -> None:
+    """Ends a process however it is, and closes its pipes."""
+    if process.poll() is None:
+        process.kill()
+        process.wait()
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        if pipe is not None:
+            with contextlib.suppress(BrokenPipeError):  # What was said and not read.
+                pipe.close()
+
+
 class ServerProcess:
     """One `paramserve serve`, listening on loopback, on port 0 unless told.
 
     Its messages go to a file beside its checkpoints, so that no pipe can fill up.
+
+    Attributes:
+        end: ends the process however it is.
     """
 
     def __init__(self, folder: Path, *options: str, port: int = 0) -> None:
@@ -98,9 +113,13 @@ class ServerProcess:
                 stderr=messages,
                 text=True,
             )
+        # Also where nobody calls it, as after an assertion that fails.
+        self.end = weakref.finalize(self, _end, self.process)
         assert self.process.stdout is not None
         self.target = self.process.stdout.readline().strip()
-        assert self.target.startswith("grpc://"), self.log.read_text()
+        if not self.target.startswith("grpc://"):
+            self.end()
+            raise AssertionError(self.log.read_text())
         self.address = self.target.removeprefix("grpc://")
         self._port = int(self.address.rpartition(":")[2])
 
@@ -116,25 +135,13 @@ class ServerProcess:
 
     def restart(self) -> None:
         """kill -9, then the same server again on the same port, with the same disk."""
-        self.kill()
-        self.close_pipe()
+        self.end()
         self.start()
-
-    def close_pipe(self) -> None:
-        assert self.process.stdout is not None
-        self.process.stdout.close()
 
     def resources(self) -> tuple[int, int, int]:
         """Memory in bytes, threads and open descriptors of the process."""
         info = psutil.Process(self.process.pid)
         return info.memory_info().rss, info.num_threads(), info.num_fds()
-
-    def end(self) -> None:
-        """Ends the process however it is."""
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
-        self.close_pipe()
 
 
 @contextlib.contextmanager
@@ -160,7 +167,11 @@ def parameter_servers(folder: Path, count: int, *options: str) -> Iterator[list[
 
 
 class ProgramProcess:
-    """A Python program in a process of its own; what it prints can be read line by line."""
+    """A Python program in a process of its own; what it prints can be read line by line.
+
+    Attributes:
+        end: ends the process however it is.
+    """
 
     def __init__(
         self,
@@ -178,6 +189,7 @@ class ProgramProcess:
             cwd=folder,
             env={**os.environ, **(environment or {})},
         )
+        self.end = weakref.finalize(self, _end, self.process)
 
     def line(self) -> str:
         """The next line that the program prints; "" at its end."""
@@ -204,12 +216,6 @@ class ProgramProcess:
         out, err = self.process.communicate(timeout=timeout_s)
         assert self.process.returncode == 0, err
         return out
-
-    def end(self) -> None:
-        """Ends the process however it is."""
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.communicate()
 
 
 @contextlib.contextmanager

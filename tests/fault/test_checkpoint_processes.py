@@ -286,7 +286,7 @@ def test_server_killed_while_it_writes_leaves_the_last_checkpoint(servers, monke
         thread.join()
         assert failures
         assert saver.last_checkpoints == [path]
-    servers[1].close_pipe()
+    servers[1].end()
     servers[1].start()
     with session_on(servers) as session:
         assert latest_checkpoint("", session=session) == path

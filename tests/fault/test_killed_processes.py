@@ -79,7 +79,7 @@ def test_the_next_run_after_a_server_was_killed_names_the_task(tmp_path, monkeyp
             process.kill()
             with pytest.raises(ps.errors.UnavailableError, match=process.address):
                 sess.run(v)
-            process.close_pipe()
+            process.end()
             process.start()
             with pytest.raises(ps.errors.AbortedError, match="restarted"):
                 sess.run(v)

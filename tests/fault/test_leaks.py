@@ -110,6 +110,18 @@ def take_steps(process: ServerProcess, wanted: int, seed: int) -> int:
     return taken
 
 
+def test_programs_and_servers_that_a_failed_test_left_are_ended_with_their_pipes(tmp_path):
+    left = [ProgramProcess("input()"), ProgramProcess("pass"), ServerProcess(tmp_path)]
+    left[1].process.wait()
+    processes = [each.process for each in left]
+    del left
+    gc.collect()
+    for process in processes:
+        assert process.returncode is not None
+        for pipe in (process.stdin, process.stdout, process.stderr):
+            assert pipe is None or pipe.closed
+
+
 @pytest.mark.timeout(3000)
 @pytest.mark.parametrize("transport", ["shm", "grpc"])
 def test_steps_of_10_mb_by_clients_that_are_killed_leave_nothing(tmp_path, monkeypatch, transport):

@@ -101,7 +101,7 @@ def test_ctrl_c_ends_it_with_0_after_it_found_a_server_again(tmp_path):
         assert any("steps/s" in line for line in lines)
         process.kill()
         assert any("asking again" in line for line in lines)
-        process.close_pipe()
+        process.end()
         process.start()
         assert any("sessions" in line for line in lines)
         watching.send_signal(signal.SIGINT)
