@@ -20,6 +20,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol, TypeVar, overload
 
+from paramserve_core import timers
+
 T = TypeVar("T")
 
 
@@ -158,12 +160,8 @@ class ThreadRuntime:
             self._pool.submit(function)
 
     def call_later(self, delay_s: float, function: Callable[[], None]) -> Timer:
-        """Calls `function` on a daemon thread of its own after the delay."""
-        timer = threading.Timer(_bounded(delay_s), function)
-        timer.name = f"{self._name}-timer"
-        timer.daemon = True
-        timer.start()
-        return timer
+        """Calls `function` after the delay, on the thread of all timers of the process."""
+        return timers.call_later(_bounded(delay_s), function)
 
     def close(self) -> None:
         """Lets the pool's threads end once their work is done."""

@@ -380,7 +380,8 @@ class ServedSession:
             if self._connection is not None:
                 return
         self._host.remove(self)
-        self.end("its client did not return")
+        # Which may have to tell other servers, and a timer's call must be brief.
+        self._host.runtime.submit(lambda: self.end("its client did not return"))
 
     def end(self, reason: str) -> None:
         """Cancels what runs, frees what the session holds, closes its connection."""
