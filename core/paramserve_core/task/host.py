@@ -53,6 +53,8 @@ from paramserve_protos.v1 import service_pb2
 
 _MAX_SESSION_ID: Final = 64
 _ATTACH_S: Final = 10.0
+_HELLO_S: Final = 10.0
+"""How long a connection is kept on which nobody says whose it is."""
 
 _log = logging.getLogger(__name__)
 
@@ -291,6 +293,11 @@ class _Doorway:
         self._peer = peer
         self._session: ServedSession | None = None
         self._room = host.stage_room
+        self._greeting = host.runtime.call_later(_HELLO_S, self._turn_away)
+
+    def _turn_away(self) -> None:
+        _log.info("connection without a Hello ended", extra={"peer": self._peer})
+        self._connection.close()
 
     def admit(self, message_bytes: int) -> Admission | None:
         return self._room.admit(message_bytes)
@@ -299,6 +306,7 @@ class _Doorway:
         if self._session is not None:
             self._session.received(message)
             return
+        self._greeting.cancel()
         envelope = service_pb2.Envelope()
         welcome = envelope.welcome
         welcome.task.CopyFrom(self._host.task)
@@ -327,6 +335,7 @@ class _Doorway:
         session.attach(self._connection)
 
     def lost(self, error: OpError) -> None:
+        self._greeting.cancel()
         if self._session is not None:
             self._session.detach(self._connection)
 

@@ -24,6 +24,7 @@ import threading
 import weakref
 from typing import Final
 
+from paramserve_core import timers
 from paramserve_core.errors import (
     InternalError,
     OpError,
@@ -31,6 +32,7 @@ from paramserve_core.errors import (
     UnavailableError,
     error_from_status,
 )
+from paramserve_core.timers import QueuedTimer
 from paramserve_core.transport import local_packets
 from paramserve_core.transport.borrowing import Borrower
 from paramserve_core.transport.interface import Message, Receiver
@@ -41,6 +43,8 @@ from paramserve_protos.v1 import local_transport_pb2, service_pb2
 
 _CREDENTIALS: Final = struct.Struct("3i")
 _MAX_TOLD: Final = 1000
+_LINGER_S: Final = 5.0
+"""How long a client may take to close its end, before a server stops to wait for it."""
 
 _log = logging.getLogger(__name__)
 
@@ -101,6 +105,7 @@ class LocalConnection:
         self._state = threading.Lock()
         self._reason: str | None = None
         self._is_closed = False
+        self._lingering: QueuedTimer | None = None
         self._lender = Lender(max_message_bytes)
         self._borrower = Borrower(
             max_message_bytes, maps_privately=is_client, released_one=self._tell
@@ -246,10 +251,11 @@ class LocalConnection:
         """See `Connection.close`; what was sent still arrives.
 
         A client makes what it borrowed its own. A server lets its client do that: it goes on
-        reading until the client has closed its end, see `abandon`.
+        reading until the client has closed its end, for a while; then see `abandon`.
         """
         self._is_closed = True
-        self._break("it was closed here")
+        if self._break("it was closed here") and not self._is_client:
+            self._lingering = timers.call_later(_LINGER_S, self.abandon)
 
     def abandon(self) -> None:
         """Ends the connection whatever the peer does; what it uses is left to it."""
@@ -262,20 +268,23 @@ class LocalConnection:
         """Makes what was borrowed independent of the peer, before this process is forked."""
         self._borrower.make_own()
 
-    def _break(self, reason: str) -> None:
-        """Makes the threads that send and read come to an end; the first reason counts."""
+    def _break(self, reason: str) -> bool:
+        """Makes the threads that send and read come to an end; answers whether it is the first."""
         with self._state:
             if self._reason is not None:
-                return
+                return False
             self._reason = reason
         if self._is_client:
             self._make_own()
             self._shut(socket.SHUT_RDWR)
         else:
             self._shut(socket.SHUT_WR)
+        return True
 
     def _end(self) -> None:
         """The thread that reads is done: frees everything."""
+        if self._lingering is not None:
+            self._lingering.cancel()
         self._make_own()
         self._lender.take_back_all()
         self._reader.close()
