@@ -10,12 +10,13 @@ Thread rule: pure functions and immutable objects.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 MAX_NAME_BYTES = 4096
 MAX_RANK = 32
 MAX_INT = (1 << 63) - 1
+HEXADECIMAL = "0123456789abcdef"
 
 
 class MalformedError(ValueError):
@@ -81,6 +82,10 @@ class Fields:
     def __iter__(self) -> Iterator[str]:
         return iter(self._members)
 
+    def items(self) -> Iterable[tuple[str, Any]]:
+        """Names and values, which nobody has looked at."""
+        return self._members.items()
+
     def only(self, *names: str) -> None:
         """Refuses members that are not among `names`."""
         surplus = [name for name in self._members if name not in names]
@@ -143,7 +148,7 @@ class Fields:
         raise self._wrong(name, f"an integer from {minimum} to {maximum}", value)
 
     def _checksum(self, name: str, value: Any) -> int:
-        if isinstance(value, str) and len(value) == 8 and not value.strip("0123456789abcdef"):
+        if isinstance(value, str) and len(value) == 8 and not value.strip(HEXADECIMAL):
             return int(value, 16)
         raise self._wrong(name, "8 hexadecimal digits", value)
 
