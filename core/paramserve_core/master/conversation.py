@@ -48,6 +48,12 @@ from paramserve_protos.v1 import config_pb2, service_pb2
 
 _LARGE_BYTES: Final = 64 << 10
 
+_OVERTAKING: Final = 256
+"""So many answers that overtook an earlier call are acknowledged together.
+
+Else the task would keep them all until that call ends, which is a save perhaps, and has a limit.
+"""
+
 _log = logging.getLogger(__name__)
 
 
@@ -178,6 +184,7 @@ class Conversation:
         self._process = os.getpid()
         self._fatal: OpError | None = None
         self._acknowledged: list[int] = []
+        self._overtaking: list[int] = []
         self._transport = ""
 
     @property
@@ -292,6 +299,7 @@ class Conversation:
         reply = message.envelope.reply
         with self._lock:
             call = self._pending.pop(reply.id, None)
+            overtaking = self._overtaking_with(reply.id)
         if call is None:
             return
         error = error_of(reply.status)
@@ -299,10 +307,22 @@ class Conversation:
             is_large = sum(tensor.nbytes for tensor in message.tensors) > _LARGE_BYTES
             call.done(Outcome(response_of(reply), message.tensors))
             if is_large:
-                self._acknowledge(link, reply.id)
+                self._acknowledge(link, [reply.id])
         else:
             error.task = error.task or self.name
             call.done(Outcome(error=error))
+        if overtaking:
+            self._acknowledge(link, overtaking)
+
+    def _overtaking_with(self, number: int) -> list[int]:
+        """Answers that overtook an earlier call, this one's too, if there are many."""
+        first = next(iter(self._pending), number)
+        if number > first:
+            self._overtaking.append(number)
+        if len(self._overtaking) < _OVERTAKING:
+            return []
+        overtaking, self._overtaking = self._overtaking, []
+        return overtaking
 
     def connection_lost(self, link: _Link) -> None:
         """A connection broke: make another, also when nothing is outstanding.
@@ -497,13 +517,13 @@ class Conversation:
             # The next link sends it again.
             return
 
-    def _acknowledge(self, link: _Link, number: int) -> None:
-        """Lets the task drop a large answer, soon.
+    def _acknowledge(self, link: _Link, numbers: list[int]) -> None:
+        """Lets the task drop answers, soon.
 
         Called by the thread that receives, which must never wait to send: the task may be waiting
         for it to take an answer before it reads on.
         """
-        self._acknowledged.append(number)
+        self._acknowledged.extend(numbers)
         self._runtime.submit(lambda: self._acknowledge_soon(link))
 
     def _acknowledge_soon(self, link: _Link) -> None:
@@ -519,5 +539,4 @@ class Conversation:
             acknowledge = service_pb2.Acknowledge(ids=numbers)
             link.connection.send(Message(service_pb2.Envelope(acknowledge=acknowledge)))
         except OpError:
-            # A later call says that all before it arrived.
-            return
+            self._acknowledged.extend(numbers)  # The next link takes them.

@@ -4,7 +4,8 @@ A call has a number that its client chose and keeps when it sends the call again
 connection. The first time, the number is entered here and the call runs; a repeat finds it either
 running (the answer will go to the newest connection) or answered (the same answer is sent again).
 An answer is kept until the client says that it arrived: each call names the number below which
-everything arrived, and large answers are acknowledged at once.
+everything arrived. Large answers are acknowledged at once, and so are, many at a time, those that
+overtake an earlier call: a save may run for as long as thousands of steps.
 
 This is the classic duplicate suppression of remote procedure calls (Birrell and Nelson,
 "Implementing Remote Procedure Calls", ACM TOCS 1984), with pipelining.
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import enum
 import threading
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable
 from typing import Final
 
@@ -47,6 +49,45 @@ class _Entry:
         self.is_cancelled = False
 
 
+class _Numbers:
+    """A set of numbers that has few gaps: it takes as much memory as it has runs of numbers."""
+
+    __slots__ = ("_begins", "_ends")
+
+    def __init__(self) -> None:
+        self._begins: list[int] = []
+        self._ends: list[int] = []
+
+    def __len__(self) -> int:
+        """How many runs there are."""
+        return len(self._begins)
+
+    def __contains__(self, number: int) -> bool:
+        run = bisect_right(self._begins, number) - 1
+        return run >= 0 and number < self._ends[run]
+
+    def add(self, number: int) -> None:
+        """Adds a number that is not in the set."""
+        run = bisect_left(self._begins, number)
+        joins_left = run > 0 and self._ends[run - 1] == number
+        joins_right = run < len(self._begins) and self._begins[run] == number + 1
+        if joins_left and joins_right:
+            self._ends[run - 1] = self._ends.pop(run)
+            del self._begins[run]
+        elif joins_left:
+            self._ends[run - 1] = number + 1
+        elif joins_right:
+            self._begins[run] = number
+        else:
+            self._begins.insert(run, number)
+            self._ends.insert(run, number + 1)
+
+    def drop_below(self, number: int) -> None:
+        """Removes the runs that end at `number` or before."""
+        count = bisect_right(self._ends, number)
+        del self._begins[:count], self._ends[:count]
+
+
 class CallTable:
     """The calls of one session on one task.
 
@@ -59,6 +100,7 @@ class CallTable:
         self._lock = threading.Lock()
         self._entries: dict[int, _Entry] = {}
         self._completed_below = 0
+        self._acknowledged = _Numbers()
 
     def begin(self, number: int, completed_below: int) -> Verdict:
         """Enters a call that arrived, unless it is known.
@@ -73,13 +115,14 @@ class CallTable:
         with self._lock:
             if completed_below > self._completed_below:
                 self._completed_below = completed_below
+                self._acknowledged.drop_below(completed_below)
                 for old in [n for n in self._entries if n < completed_below]:
                     del self._entries[old]
-            if number < self._completed_below:
+            if self._is_completed(number):
                 return Verdict.OUTDATED
             entry = self._entries.get(number)
             if entry is None:
-                if len(self._entries) >= self._max_calls:
+                if len(self._entries) + len(self._acknowledged) >= self._max_calls:
                     raise ResourceExhaustedError(
                         None,
                         None,
@@ -123,7 +166,8 @@ class CallTable:
             for number in numbers:
                 entry = self._entries.get(number)
                 if entry is not None and entry.answer is not None:
-                    entry.answer = Message(entry.answer.envelope)
+                    del self._entries[number]
+                    self._acknowledged.add(number)
 
     def cancel(self, number: int) -> Verdict:
         """Cancels a call that runs; of one that has not arrived, remembers that it must not run.
@@ -132,7 +176,7 @@ class CallTable:
             CANCELLED for a call that has not arrived (the caller answers it), else what it is.
         """
         with self._lock:
-            if number < self._completed_below:
+            if self._is_completed(number):
                 return Verdict.OUTDATED
             entry = self._entries.get(number)
             if entry is None:
@@ -154,3 +198,6 @@ class CallTable:
             cancels = [e.cancel for e in self._entries.values() if e.cancel is not None]
         for cancel in cancels:
             cancel()
+
+    def _is_completed(self, number: int) -> bool:
+        return number < self._completed_below or number in self._acknowledged
