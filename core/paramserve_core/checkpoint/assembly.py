@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from paramserve_core import dtypes
 from paramserve_core.checkpoint.checksum import crc32
-from paramserve_core.checkpoint.index import Index, Layout, Part, StoredTensor
+from paramserve_core.checkpoint.index import Index, Layout, Part, StoredTensor, damaged
 from paramserve_core.checkpoint.json_fields import MalformedError
 from paramserve_core.checkpoint.slices import Box
 from paramserve_core.checkpoint.stored import check_values, fix_byte_order, unpack_strings
@@ -85,7 +85,6 @@ class Value:
         index: the checkpoint's.
         key: the stored tensor.
         box: the wanted part of it.
-        allocate: makes the array of a shape and a type.
         shape: that of the finished array, of as many elements; the box's if it is None.
     """
 
@@ -94,7 +93,6 @@ class Value:
         index: Index,
         key: str,
         box: Box,
-        allocate: Callable[[tuple[int, ...], type[Any]], Array] = np.empty,
         shape: tuple[int, ...] | None = None,
     ) -> None:
         self._layout = index.layout
@@ -107,7 +105,7 @@ class Value:
         self._owner: Array = np.empty((), np.object_)
         if self._tensor.dtype is not dtypes.string:
             try:
-                self._owner = allocate(self._shape, self._tensor.dtype.as_numpy_dtype)
+                self._owner = np.empty(self._shape, self._tensor.dtype.as_numpy_dtype)
             except ValueError as error:
                 raise MemoryError(f"{key}: {error}") from None
             self._array = self._owner.reshape(box.shape)
@@ -189,7 +187,7 @@ class Value:
             try:
                 values = self._decode(part, aside)
             except MalformedError as error:
-                raise self._damaged(part, 0, part.nbytes, str(error)) from None
+                raise damaged(self._key, part, 0, part.nbytes, str(error)) from None
             found = values[common.within(part.box)]
             if self._tensor.dtype is dtypes.string:
                 self._decoded_parts.append((common, found))
@@ -227,16 +225,7 @@ class Value:
         else:
             is_right = crc32(memory) == wanted
         if not is_right:
-            raise self._damaged(part, begin, len(memory), "the checksum does not match")
-
-    def _damaged(self, part: Part, begin: int, nbytes: int, why: str) -> DataLossError:
-        first = part.offset + begin
-        return DataLossError(
-            None,
-            None,
-            f"{part.file}: damaged in bytes {first} to {first + nbytes - 1}, which belong to the "
-            f"tensor {self._key!r}: {why}; restore another checkpoint",
-        )
+            raise damaged(self._key, part, begin, len(memory), "the checksum does not match")
 
 
 def _copying(target: memoryview, source: memoryview) -> Callable[[], None]:

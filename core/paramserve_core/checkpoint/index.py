@@ -29,7 +29,7 @@ from paramserve_core.checkpoint.json_fields import (
 from paramserve_core.checkpoint.places import SavedFile, file_name
 from paramserve_core.checkpoint.slices import Box, cover
 from paramserve_core.dtypes import DType, as_dtype
-from paramserve_core.errors import InvalidArgumentError
+from paramserve_core.errors import DataLossError, InvalidArgumentError
 from paramserve_protos.v1 import checkpoint_service_pb2 as messages
 
 FORMAT_VERSION: Final = 1
@@ -442,3 +442,14 @@ def check_part(
     wanted = math.prod(part.box.shape) * (dtype.size or string_bytes)
     if part.nbytes < wanted or (dtype is not dtypes.string and part.nbytes > wanted):
         raise MalformedError(f"{key!r:.100} has {part.nbytes} bytes, its elements take {wanted}")
+
+
+def damaged(key: str, part: Part, begin: int, nbytes: int, why: str) -> DataLossError:
+    """The error of bytes of a part of the tensor `key` that are not what was written."""
+    first = part.offset + begin
+    return DataLossError(
+        None,
+        None,
+        f"{part.file}: damaged in bytes {first} to {first + nbytes - 1}, which belong to the "
+        f"tensor {key!r}: {why}; restore another checkpoint",
+    )

@@ -18,18 +18,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paramserve_core.checkpoint.assembly import Piece, Value
+from paramserve_core.checkpoint.collector import collector_paused
 from paramserve_core.checkpoint.disk import Disk, DiskFile
 from paramserve_core.checkpoint.finding import decode
 from paramserve_core.checkpoint.index import Index, layout_of
 from paramserve_core.checkpoint.local import check_file, read_pieces
 from paramserve_core.checkpoint.places import CheckpointPlace, Places, check_save_id
-from paramserve_core.checkpoint.variables import shape_for, target, wanted_part
+from paramserve_core.checkpoint.runs import SmallTensor, read_small, small_part
+from paramserve_core.checkpoint.variables import Fit, Fitting, variable_name
 from paramserve_core.errors import (
     FailedPreconditionError,
     InvalidArgumentError,
     ResourceExhaustedError,
 )
-from paramserve_core.executor.store import VariableStore, assign_all
+from paramserve_core.executor.store import Variable, VariableStore, assign_all
 from paramserve_core.runtime import Runtime
 from paramserve_protos.v1 import checkpoint_service_pb2 as messages
 
@@ -45,14 +47,41 @@ class _Restore:
     def __init__(self, owner: str, entries: Sequence[messages.CheckpointEntry]) -> None:
         self.owner = owner
         self.entries = entries
-        self.values: list[Value] = []
-        self.arrays: list[NDArray[Any]] | None = None
+        self.fits: list[Fit] = []
+        self.variables: list[Variable] = []
+        self.resets = 0
+        self.values: dict[int, Value] = {}
+        self.arrays: list[NDArray[Any] | None] = [None] * len(entries)
         self.staged = messages.StageRestoreResponse()
         self.is_staged = False
+        self.is_complete = False
         self.is_committed = False
         self._lock = threading.Lock()
         self._missing: dict[_Range, list[Piece]] = {}
         self._outstanding = 0
+
+    def find_variables(self, store: VariableStore) -> None:
+        """Looks up what the entries name; makes the variables that there are not."""
+        self.resets = store.resets
+        self.variables = [
+            store.get_or_create(variable_name(entry), entry.container, fit.dtype, fit.declared)
+            for entry, fit in zip(self.entries, self.fits, strict=True)
+        ]
+
+    def plan_values(self, index: Index, numbers: Sequence[int]) -> None:
+        """Has the values of these entries put together from pieces."""
+        # In ordinary memory: a first touch of memory that clients can map costs several times as
+        # much, which can wait until the variable is used.
+        for number in numbers:
+            fit = self.fits[number]
+            self.values[number] = Value(index, self.entries[number].key, fit.box, shape=fit.shape)
+
+    def files(self, small: Sequence[SmallTensor]) -> dict[str, None]:
+        """The files that there is something to read of."""
+        names = dict.fromkeys([tensor.part.file for tensor in small])
+        for value in self.values.values():
+            names.update(dict.fromkeys([piece.file for piece in value.pieces]))
+        return names
 
     def lacks(self, piece: Piece) -> None:
         """A piece is not on this disk."""
@@ -75,10 +104,12 @@ class _Restore:
         """
         with self._lock:
             self._outstanding -= count
-            is_complete = not self._outstanding and self.arrays is None
-        if is_complete:
-            self.arrays = [value.finish() for value in self.values]
-            self.values = []
+            is_last = not self._outstanding and not self.is_complete
+        if is_last:
+            for number, value in self.values.items():
+                self.arrays[number] = value.finish()
+            self.values = {}
+            self.is_complete = True
 
 
 class Restores:
@@ -127,9 +158,10 @@ class Restores:
                 )
             restore = self._restores[restore_id] = _Restore(owner, list(request.entries))
         try:
-            index = decode(layout_of(request.format), request.index, str(place))
-            self._plan(restore, index, request.path)
-            self._read(restore, index, place)
+            with collector_paused():
+                index = decode(layout_of(request.format), request.index, str(place))
+                small = self._plan(restore, index, request.path)
+            self._read(restore, index, place, small)
         except BaseException as error:
             with self._lock:
                 self._restores.pop(restore_id, None)
@@ -174,11 +206,12 @@ class Restores:
         restore = self._find(request.restore_id)
         if restore.is_committed:
             return
-        if restore.arrays is None:
+        if not restore.is_complete:
             raise FailedPreconditionError(None, None, "the restore isn't staged completely")
-        # Looked up again, because a container may have been cleared since.
-        variables = [target(self._store, entry) for entry in restore.entries]
-        assign_all(list(zip(variables, restore.arrays, strict=True)))
+        if restore.resets != self._store.resets:  # A container was cleared since.
+            restore.find_variables(self._store)
+        arrays = [array for array in restore.arrays if array is not None]  # None is missing.
+        assign_all(list(zip(restore.variables, arrays, strict=True)))
         restore.is_committed = True
         restore.arrays = []
 
@@ -218,46 +251,66 @@ class Restores:
         finally:
             file.close()
 
-    def _plan(self, restore: _Restore, index: Index, path: str) -> None:
-        boxes = [wanted_part(index, entry, path) for entry in restore.entries]
+    def _plan(self, restore: _Restore, index: Index, path: str) -> list[SmallTensor]:
+        """Finds what each entry takes and whether its variable can have it; answers what is small.
+
+        What is not small is put together by a `Value`.
+        """
+        fitting = Fitting(index, path)
+        restore.fits = [fitting.fit(entry) for entry in restore.entries]
+        restore.find_variables(self._store)
         growth = 0
         seen = set()
-        for entry, box in zip(restore.entries, boxes, strict=True):
-            variable = target(self._store, entry)
-            shape = shape_for(entry, box.shape)
-            if not variable.shape.is_compatible_with(shape):
+        small = []
+        for number, entry in enumerate(restore.entries):
+            fit, variable = restore.fits[number], restore.variables[number]
+            if not variable.shape.is_compatible_with(fit.as_shape):
                 raise InvalidArgumentError(
                     None,
                     None,
-                    f"{entry.key}: shape {list(shape)} in the checkpoint {path!r}, the variable "
-                    f"{variable.name} on the server has {variable.shape}",
+                    f"{entry.key}: shape {list(fit.shape)} in the checkpoint {path!r}, the "
+                    f"variable {variable.name} on the server has {variable.shape}",
                 )
             if variable in seen:
                 raise InvalidArgumentError(
                     None, None, f"{entry.node}: the restore names this variable twice"
                 )
             seen.add(variable)
-            growth += box.size * variable.dtype.size - variable.nbytes
+            growth += fit.nbytes - variable.nbytes
+            key = entry.key
+            part = small_part(index, key)
+            if part is not None and part.box == fit.box:
+                small.append(SmallTensor(number, key, part, fit.numpy_dtype, fit.shape))
         if growth > 0:  # Whether the commit will find room.
             self._store.budget.change(growth, path)
             self._store.budget.change(-growth, path)
-        restore.values = [
-            Value(index, entry.key, box, self._store.memory.allocate, shape_for(entry, box.shape))
-            for entry, box in zip(restore.entries, boxes, strict=True)
-        ]
+        return small
 
-    def _read(self, restore: _Restore, index: Index, place: CheckpointPlace) -> None:
-        pieces = [piece for value in restore.values for piece in value.pieces]
-        files = self._open(dict.fromkeys(piece.file for piece in pieces), place)
+    def _read(
+        self,
+        restore: _Restore,
+        index: Index,
+        place: CheckpointPlace,
+        small: Sequence[SmallTensor],
+    ) -> None:
+        others = set(range(len(restore.entries))).difference([tensor.number for tensor in small])
+        restore.plan_values(index, sorted(others))
+        files = self._open(restore.files(small), place)
         try:
             for name, file in files.items():
                 check_file(file, index.files[name])
+            here = [tensor for tensor in small if tensor.part.file in files]
+            if len(here) < len(small):
+                elsewhere = [tensor for tensor in small if tensor.part.file not in files]
+                restore.plan_values(index, [tensor.number for tensor in elsewhere])
             local = []
-            for piece in pieces:
-                if piece.file in files:
-                    local.append(piece)
-                else:
-                    restore.lacks(piece)
+            for value in restore.values.values():
+                for piece in value.pieces:
+                    if piece.file in files:
+                        local.append(piece)
+                    else:
+                        restore.lacks(piece)
+            read_small(self._runtime, files, here, restore.arrays)
             read_pieces(self._runtime, files, local)
             restore.filled(0)
         finally:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
+import numpy as np
 from numpy.typing import NDArray
 
 from paramserve_core.checkpoint.index import Index
@@ -41,7 +42,7 @@ def take(store: VariableStore, entries: Sequence[CheckpointEntry]) -> list[Taken
     """
     variables = []
     for entry in entries:
-        variable = store.find(_variable_name(entry), entry.container)
+        variable = store.find(variable_name(entry), entry.container)
         if variable is None:
             raise FailedPreconditionError(
                 None, None, f"Attempting to use uninitialized value {entry.node}"
@@ -72,6 +73,75 @@ def _taken(entry: CheckpointEntry, variable: Variable, array: NDArray[Any]) -> T
             f"shape {list(array.shape)}",
         )
     return TakenTensor(entry.key, dtype, tuple(entry.slice.full_shape), box, array)
+
+
+class Fit(NamedTuple):
+    """What entries of one kind take of stored tensors of one kind.
+
+    Attributes:
+        dtype: of both.
+        declared: the shape that the graph gives the variable.
+        box: which part of the tensor.
+        shape: that the part gets in the variable.
+        as_shape: the same as an object.
+        numpy_dtype: the type of the value's elements.
+        nbytes: what the value takes; 0 for strings.
+    """
+
+    dtype: DType
+    declared: TensorShape
+    box: Box
+    shape: tuple[int, ...]
+    as_shape: TensorShape
+    numpy_dtype: np.dtype[Any]
+    nbytes: int
+
+
+class Fitting:
+    """Finds out which part of a checkpoint's tensor each entry takes.
+
+    Of many entries and tensors few differ in more than their names, so of each kind one is looked
+    at.
+
+    Args:
+        index: the checkpoint's.
+        path: where it is, for errors.
+    """
+
+    def __init__(self, index: Index, path: str) -> None:
+        self._index = index
+        self._path = path
+        self._known: dict[Hashable, Fit] = {}
+
+    def fit(self, entry: CheckpointEntry) -> Fit:
+        """What the variable of an entry takes.
+
+        Raises:
+            NotFoundError: there is no tensor of its name.
+            InvalidArgumentError: its type or shape is not the variable's.
+        """
+        tensor = self._index.tensors.get(entry.key)
+        if tensor is None:
+            raise missing_key(entry.key, self._index.tensors, self._path)
+        part = entry.slice.SerializeToString() if entry.HasField("slice") else None
+        shape = entry.shape.SerializeToString() if entry.HasField("shape") else None
+        kind = (entry.dtype, shape, part, entry.reshape, tensor.dtype, tensor.shape)
+        found = self._known.get(kind)
+        if found is None:
+            box = wanted_part(self._index, entry, self._path)
+            shaped = shape_for(entry, box.shape)
+            dtype = _dtype(entry)
+            found = Fit(
+                dtype=dtype,
+                declared=_declared(entry),
+                box=box,
+                shape=shaped,
+                as_shape=TensorShape(shaped),
+                numpy_dtype=np.dtype(dtype.as_numpy_dtype),
+                nbytes=box.size * dtype.size,
+            )
+            self._known[kind] = found
+        return found
 
 
 def wanted_part(index: Index, entry: CheckpointEntry, path: str) -> Box:
@@ -129,17 +199,6 @@ def missing_key(key: str, keys: Iterable[str], path: str) -> OpError:
     )
 
 
-def target(store: VariableStore, entry: CheckpointEntry) -> Variable:
-    """The variable that an entry names, made without a value if there is none.
-
-    Raises:
-        InvalidArgumentError: there is one of another type or shape.
-    """
-    return store.get_or_create(
-        _variable_name(entry), entry.container, _dtype(entry), _declared(entry)
-    )
-
-
 def shape_for(entry: CheckpointEntry, stored: Sequence[int]) -> tuple[int, ...]:
     """The shape that a value of shape `stored` gets in the entry's variable."""
     declared = _declared(entry)
@@ -154,7 +213,8 @@ def _declared(entry: CheckpointEntry) -> TensorShape:
     return TensorShape(list(entry.slice.shape) if entry.HasField("slice") else None)
 
 
-def _variable_name(entry: CheckpointEntry) -> str:
+def variable_name(entry: CheckpointEntry) -> str:
+    """What an entry's variable is called in its container."""
     return entry.shared_name or entry.node
 
 
