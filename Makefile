@@ -37,7 +37,13 @@ $(VENV)/.group-%: $(VENV)/.setup
 # Peers are large and bring their own versions of things, so benchmarks have an environment too.
 .venv-bench/.setup: pyproject.toml $(VENV)/.setup
 	test -x .venv-bench/bin/python || $(PYTHON) -m venv --without-pip .venv-bench
-	$(PIP) --python .venv-bench install --quiet --editable . --group bench
+	$(PIP) --python .venv-bench install --quiet --editable '.[fast]' --group bench
+	@touch $@
+
+# So does numba, which holds NumPy back.
+.venv-fast/.setup: pyproject.toml $(VENV)/.setup
+	test -x .venv-fast/bin/python || $(PYTHON) -m venv --without-pip .venv-fast
+	$(PIP) --python .venv-fast install --quiet --editable '.[fast]' --group dev
 	@touch $@
 
 # The code generator holds protobuf back, so it has an environment of its own.
@@ -70,6 +76,14 @@ GRPC_TESTS := tests/hostile tests/unit/server/test_task_server.py \
 test-grpc: $(VENV)/.setup ## Run the tests of what travels over gRPC alone
 	PARAMSERVE_TRANSPORT=grpc $(BIN)/python -m pytest -n $(JOBS) $(GRPC_TESTS) \
 		-m "not network and not own_transport" $(ARGS)
+
+# What may run as machine code; `make test` has no numba and skips a part of it.
+FAST_TESTS := $(addprefix tests/unit/core/kernels/test_,blocks.py fused_updates.py \
+	gathered_rows.py training_updates.py)
+
+.PHONY: test-fast
+test-fast: .venv-fast/.setup ## Run the tests of updates with the extra [fast]
+	.venv-fast/bin/python -m pytest -n $(JOBS) $(FAST_TESTS) $(ARGS)
 
 .PHONY: lint
 lint: $(VENV)/.setup .venv-protos/.setup ## Check style, format, layers and generated code
@@ -108,4 +122,4 @@ clean: ## Delete what was built, and caches; the environments stay
 
 .PHONY: distclean
 distclean: clean ## Delete the environments too
-	rm -rf $(VENV) .venv-bench .venv-protos
+	rm -rf $(VENV) .venv-bench .venv-fast .venv-protos

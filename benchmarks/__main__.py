@@ -69,7 +69,11 @@ def phase(workload: Workload) -> str:
 def fits(name: str, workload: Workload) -> bool:
     """Whether a peer does a workload in a reasonable time."""
     peer = PEERS[name]
-    return workload.group.count <= peer.max_variables and workload.workers <= peer.max_workers
+    return (
+        (peer.workloads is None or workload.name in peer.workloads)
+        and workload.group.count <= peer.max_variables
+        and workload.workers <= peer.max_workers
+    )
 
 
 def say(text: str) -> None:
@@ -88,7 +92,10 @@ def run_all(chosen: list[Workload], names: list[str], *, is_quick: bool) -> repo
         with contextlib.ExitStack() as stack:
             clusters = []
             for name in [name for name in names if name not in run.not_started]:
-                workers = max((w.workers for w in todo if fits(name, w)), default=1)
+                own = [workload for workload in todo if fits(name, workload)]
+                if not own:
+                    continue
+                workers = max(workload.workers for workload in own)
                 say(f"starting {name}: servers {servers}, workers {workers}")
                 cluster = Cluster(name, PEERS[name], servers=servers, workers=workers)
                 try:
@@ -107,6 +114,7 @@ def run_all(chosen: list[Workload], names: list[str], *, is_quick: bool) -> repo
                         workload,
                         rounds=1 if is_quick else 5 if is_row else 3,
                         round_s=0.0 if is_quick else 0.25 if is_row else 0.1,
+                        is_quick=is_quick,
                         say=say,
                     )
                 )

@@ -28,7 +28,7 @@ from typing import IO, Any, Final, Self
 from benchmarks import processes
 from benchmarks.peers import Peer
 from benchmarks.worker import Place
-from benchmarks.workloads import Group, Workload
+from benchmarks.workloads import Group, Update, Workload
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 ANSWER_S: Final = 180.0
@@ -128,6 +128,7 @@ class Cluster:
         self._servers: list[_Process] = []
         self._workers: list[_Process] = []
         self._folder = tempfile.TemporaryDirectory(prefix="benchmark-")
+        self._compiled: set[tuple[Update, tuple[int, ...]]] = set()
         self.server_start_s = self.worker_start_s = 0.0
 
     def __enter__(self) -> Self:
@@ -203,6 +204,14 @@ class Cluster:
         if len(times) > 1:
             return [(max(t[-1] for t in times) - min(t[0] for t in times)) / repetitions]
         return [after - before for before, after in zip(times[0], times[0][1:], strict=False)]
+
+    def compile_s(self, workload: Workload) -> float:
+        """For how many seconds its updates may be slower, as they are being compiled; said once."""
+        kind = workload.group.update, workload.group.shape
+        if not workload.act.is_update or kind in self._compiled:
+            return 0.0
+        self._compiled.add(kind)
+        return self.peer.compiles_s
 
     def check(self, updates: int) -> None:
         """Raises PeerError unless exactly so many updates were applied."""

@@ -26,7 +26,7 @@ _BUSY_LOAD: Final = 2.5
 """Of each core; a run by itself makes a load of one to two."""
 
 _PACKAGES: Final = (
-    *("paramserve", "numpy", "grpcio", "protobuf", "torch", "tensorflow-cpu", "ray"),
+    *("paramserve", "numpy", "numba", "grpcio", "protobuf", "torch", "tensorflow-cpu", "ray"),
 )
 
 
@@ -147,7 +147,7 @@ def _match(rows: Sequence[Measurement], match: Match) -> str:
     if match.ours not in names:
         return ""
     others = [name for name in match.others if name in names]
-    columns = [*others, match.ours]
+    columns = [*others, *(name for name in match.beside if name in names), match.ours]
     head = ["ms", *(PEERS[name].title for name in columns)]
     head += ["faster than the best"] if others else []
     lines = [
@@ -234,9 +234,11 @@ def _circumstances(run: Run) -> str:
     where = machine()
     loads = [load for m in run.measurements for load in m.load] or [0.0]
     versions = ", ".join(f"{package} {v}" for package, v in where["versions"].items())
+    has_fast = "numba" in where["versions"]
     text = (
         f"{where['date']}, {where['cores']} cores, {where['memory_bytes'] / 2**30:.0f} GiB, "
-        f"{where['system']}, Python {where['python']}, {versions}. Load average during the run: "
+        f"{where['system']}, Python {where['python']}, {versions}. paramserve ran "
+        f"{'with' if has_fast else 'without'} its extra [fast]. Load average during the run: "
         f"{min(loads):.1f} to {max(loads):.1f}."
     )
     if statistics.median(loads) > _BUSY_LOAD * where["cores"]:

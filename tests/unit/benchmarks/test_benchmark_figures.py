@@ -6,10 +6,12 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError
 
 import pytest
 from benchmarks import processes, report
-from benchmarks.clusters import PeerError
+from benchmarks.clusters import Cluster, PeerError
 from benchmarks.measuring import Measurement, Result, measure, milliseconds, ratios, spread
 from benchmarks.peers import MATCHES, PEERS
 from benchmarks.workloads import Act, Group, Update, Workload, curves, rows
@@ -24,11 +26,12 @@ def measured(workload=PUSH, **rounds_s):
 
 
 class FakeCluster:
-    """Takes a second for each act; fails when told to."""
+    """Takes a hundredth of a second for each act; fails when told to."""
 
-    def __init__(self, name, fails_at=None):
+    def __init__(self, name, fails_at=None, compile_s=0.0):
         self.name = name
         self.calls = []
+        self.compile_s = lambda workload: compile_s
         self._fails_at = fails_at
 
     def _note(self, call):
@@ -63,7 +66,8 @@ class FakeCluster:
 
 
 def run(clusters, workload=PUSH, **options):
-    return measure(clusters, workload, **{"rounds": 3, "round_s": 0.2, **options}, say=lambda _: 0)
+    options = {"rounds": 3, "round_s": 0.2, "is_quick": False, **options}
+    return measure(clusters, workload, **options, say=lambda _: 0)
 
 
 def test_rounds_have_as_many_acts_as_fill_their_time_and_all_are_checked():
@@ -73,6 +77,25 @@ def test_rounds_have_as_many_acts_as_fill_their_time_and_all_are_checked():
     assert acts == [("act", 3), ("act", 20), ("act", 20), ("act", 20)]
     assert cluster.calls[-2:] == [("check", 63), ("close", 1)]
     assert found.results["shm"].rounds_s == [0.01] * 3
+
+
+def test_updates_are_compiled_before_any_is_counted_unless_it_shall_be_quick():
+    for is_quick, warm_up in ((False, 9), (True, 3)):
+        cluster = FakeCluster("shm", compile_s=0.08)
+        found = run([cluster], is_quick=is_quick)
+        assert cluster.calls.count(("act", 3)) == warm_up / 3
+        assert ("check", warm_up + 60) in cluster.calls
+        assert found.results["shm"].warm_up == warm_up
+
+
+def test_what_is_compiled_is_waited_for_once_per_kind_of_update():
+    cluster = Cluster("shm", PEERS["shm"], servers=1, workers=1)
+    assert cluster.compile_s(PULL) == 0
+    assert cluster.compile_s(PUSH) == PEERS["shm"].compiles_s > 0
+    assert cluster.compile_s(PUSH) == 0
+    adam = Group(name="a", shape=(4,), update=Update.ADAM)
+    assert cluster.compile_s(replace(PUSH, group=adam)) > 0
+    cluster.end()
 
 
 def test_acts_that_change_nothing_are_checked_for_that():
@@ -173,6 +196,28 @@ def test_tables_have_each_figure_and_the_ratio():
     assert figures["measurements"][0]["results"]["grpc"]["rounds_s"] == [0.002] * 3
 
 
+def test_what_is_ours_without_the_extra_is_shown_and_not_compared():
+    run = report.Run(measurements=[measured(shm=[0.001], numpy=[0.002], torch=[0.003])])
+    text = report.as_markdown(run, None)
+    head = "torch RPC | paramserve without [fast] | paramserve | faster than the best |"
+    assert head in text
+    assert "| push | 3.00 (3.00–3.00) | 2.00 (2.00–2.00) | 1.00 (1.00–1.00) | **3.0x**" in text
+
+
+@pytest.mark.parametrize(("numba", "said"), [("0.61.0", "with"), (None, "without")])
+def test_figures_say_whether_updates_were_compiled(monkeypatch, numba, said):
+    def version(package):
+        if package != "numba":
+            return "1.0"
+        if numba is None:
+            raise PackageNotFoundError(package)
+        return numba
+
+    monkeypatch.setattr(report.importlib.metadata, "version", version)
+    text = report.as_markdown(report.Run(measurements=[measured(shm=[1.0])]), None)
+    assert f"paramserve ran {said} its extra [fast]." in text
+
+
 def test_figures_of_a_busy_machine_say_so():
     idle, busy = measured(shm=[1.0]), measured(shm=[1.0])
     busy.load = (500.0, 9000.0)
@@ -186,7 +231,9 @@ def test_workloads_have_names_of_their_own_and_peers_that_exist():
     names = [workload.name for workload in [*rows(), *points]]
     assert len(names) == len(set(names))
     for match in MATCHES:
-        assert {match.ours, *match.others} <= set(PEERS)
+        assert {match.ours, *match.others, *match.beside} <= set(PEERS)
+    for peer in PEERS.values():
+        assert (peer.workloads or set()) <= set(names)
 
 
 def test_variables_are_spread_over_servers_in_turns():
