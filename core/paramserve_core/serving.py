@@ -175,6 +175,7 @@ class TaskServer:
             is_shared=True,
             incarnation=self._task.incarnation,
             address=self.address,
+            turns=self.host.turns,
         )
         options = MasterOptions.from_config(hello.config)
         wire = WireOptions.from_message(hello.wire)

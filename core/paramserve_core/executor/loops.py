@@ -149,12 +149,14 @@ class Loop:
             raise named(error, self._node) from None
 
     def _iterate(self, step: StepContext, inner: list[Any], execute: Execute) -> None:
-        carried, condition = self._carried, self._condition
+        carried, condition, stretch = self._carried, self._condition, step.stretch
         self._count(inner, 0)
         is_first = True
         while True:
             if step.is_cancelled:
                 step.check_cancelled()
+            if stretch is not None:
+                stretch.give_way()
             dead: set[int] = set()
             self._run(HEAD, step, inner, execute, dead)
             if not _truth(inner[condition]):

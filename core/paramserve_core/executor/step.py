@@ -12,6 +12,7 @@ import numpy as np
 
 from paramserve_core.errors import CancelledError
 from paramserve_core.executor.host_functions import HostFunctions
+from paramserve_core.executor.loop_turns import Stretch
 from paramserve_core.executor.store import VariableStore
 from paramserve_core.kernels.random_streams import RandomStreams
 from paramserve_core.kernels.registry import KernelNode
@@ -29,9 +30,18 @@ class StepContext:
         files: the checkpoint files that ops may touch; None where there is no disk.
         functions: the Python functions that ops may call; None in a server.
         is_cancelled: whether `cancel` was called.
+        stretch: says to loops when to give way, while a stage of a server runs that has some.
     """
 
-    __slots__ = ("_random", "_stack_budget", "files", "functions", "is_cancelled", "store")
+    __slots__ = (
+        "_random",
+        "_stack_budget",
+        "files",
+        "functions",
+        "is_cancelled",
+        "store",
+        "stretch",
+    )
 
     def __init__(
         self,
@@ -46,6 +56,7 @@ class StepContext:
         self._random = random
         self._stack_budget: StackBudget | None = None
         self.is_cancelled = False
+        self.stretch: Stretch | None = None
 
     def random_stream(self, node: KernelNode) -> np.random.Generator:
         """The random stream of `node` in this session; each use advances it."""

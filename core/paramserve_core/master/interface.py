@@ -28,6 +28,10 @@ class RunningStep(Protocol):
     def cancel(self) -> None:
         """Ends the step on every task; `result` raises a CancelledError unless it was done."""
 
+    @property
+    def may_last(self) -> bool:
+        """Whether it has loops, which may go on for any time."""
+
     def try_brief(self) -> bool:
         """Whether `result` may be called by a thread that must not be kept for long.
 

@@ -141,6 +141,8 @@ class RemoteMaster:
 class _RemoteStep:
     """One step that runs in the server."""
 
+    may_last = True  # For all that is known here.
+
     def __init__(
         self, runtime: Runtime, timeout_s: float | None, tracer: ServedStepTracer | None
     ) -> None:

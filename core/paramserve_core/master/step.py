@@ -95,6 +95,11 @@ class Step:
                 self._alone = task.begin(self._plan_number, self._number, stages[0].number)
                 self._alone_inputs = self._inputs(stages[0], {})
 
+    @property
+    def may_last(self) -> bool:
+        """See `RunningStep.may_last`."""
+        return self._plan.has_loops
+
     def try_brief(self) -> bool:
         """See `RunningStep.try_brief`."""
         if self._alone is None or self._timeout_s is not None:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from paramserve_core.errors import InternalError, OpError
 from paramserve_core.executor.host_functions import HostFunctions
+from paramserve_core.executor.loop_turns import LoopTurns
 from paramserve_core.executor.store import VariableStore
 from paramserve_core.master.conversation import Conversation, Outcome
 from paramserve_core.plan.planner import PlannedStage
@@ -83,6 +84,7 @@ class LocalTask:
         incarnation: that of the process, where it serves others too.
         address: where it serves others.
         functions: the Python functions that ops may call; None in a server.
+        turns: what loops give way by; None: they do not.
     """
 
     def __init__(
@@ -98,6 +100,7 @@ class LocalTask:
         incarnation: int = 0,
         address: str = "",
         functions: HostFunctions | None = None,
+        turns: LoopTurns | None = None,
     ) -> None:
         self.name = name
         self.functions = functions
@@ -107,7 +110,13 @@ class LocalTask:
         self.is_shared = is_shared
         self._gate = gate
         self._session = TaskSession(
-            session_id, store, limits, gate, files=checkpoints.files, functions=functions
+            session_id,
+            store,
+            limits,
+            gate,
+            files=checkpoints.files,
+            functions=functions,
+            turns=turns,
         )
         self._task = service_pb2.Task(name=name, incarnation=incarnation, address=address)
 

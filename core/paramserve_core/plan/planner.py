@@ -25,7 +25,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from paramserve_core.errors import InvalidArgumentError
-from paramserve_core.frames import Frame
+from paramserve_core.frames import LOOP_OPS, Frame
 from paramserve_core.plan.graph import GraphNode, StepGraph
 from paramserve_core.plan.ordering import StepOrder, dependencies, in_order, is_fed, prune
 from paramserve_core.plan.placement import VARIABLE_OPS, Placer
@@ -89,11 +89,13 @@ class Plan:
         feeds: names of the fed tensors.
         fetches: where each fetched tensor comes from.
         stages: in an order in which they could run one after another.
+        has_loops: there is a loop in one of them.
     """
 
     feeds: tuple[str, ...]
     fetches: tuple[Source, ...]
     stages: tuple[PlannedStage, ...]
+    has_loops: bool
 
 
 def make_plan(
@@ -169,7 +171,13 @@ class _Cutter:
         for number in range(len(self._drafts)):
             self._wire(number)
         fetches = tuple(self._fetch(name) for name in self._fetched)
-        return Plan(feeds=tuple(self._feeds), fetches=fetches, stages=self._finish())
+        stages = self._finish()
+        return Plan(
+            feeds=tuple(self._feeds),
+            fetches=fetches,
+            stages=stages,
+            has_loops=any(node.op in LOOP_OPS for stage in stages for node in stage.nodes),
+        )
 
     def _find_copied(self, order: Sequence[GraphNode]) -> dict[str, GraphNode]:
         """The nodes that go into every stage that uses them."""

@@ -61,6 +61,7 @@ class Work:
             is about to stop refuses it.
         try_brief: whether the thread that received the call may run it; if so, it must.
         took: is told how many seconds the call took.
+        may_last: it has a loop, which may go on for any time.
     """
 
     run: Callable[[], Answer]
@@ -68,6 +69,7 @@ class Work:
     begins_something: bool = False
     try_brief: Callable[[], bool] = _is_not_brief
     took: Callable[[float], None] = _ignore
+    may_last: bool = False
 
 
 class Handlers(Protocol):
@@ -181,6 +183,7 @@ class TaskHandlers:
             is_first,
             lambda: stage.try_brief(tensors),
             stage.took,
+            stage.may_last,
         )
 
     def _register_plan(self, plan: int, tensors: Tensors) -> Answer:
@@ -292,6 +295,7 @@ class MasterHandlers:
             begins_something=True,
             try_brief=step.try_brief,
             took=step.took,
+            may_last=step.may_last,
         )
 
     def _extend(self, tensors: Tensors) -> Answer:

@@ -29,6 +29,7 @@ from paramserve_core.errors import (
     UnavailableError,
     UnimplementedError,
 )
+from paramserve_core.executor.loop_turns import LoopTurns
 from paramserve_core.executor.store import VariableStore
 from paramserve_core.master.interface import Master
 from paramserve_core.runtime import Runtime, Timer
@@ -41,6 +42,7 @@ from paramserve_core.task.handlers import (
     TaskHandlers,
     Work,
 )
+from paramserve_core.task.lasting import LastingCalls
 from paramserve_core.task.limits import TaskLimits
 from paramserve_core.task.listing import variable_infos
 from paramserve_core.task.messages import STEP_KINDS, error_message, reply_message, status_of
@@ -90,6 +92,7 @@ class TaskHost:
         self.limits = limits
         self.statistics = Statistics()
         self.gate = StepGate(runtime)
+        self.turns = LoopTurns()
         self.stage_room = Room(limits.max_inflight_bytes, self._is_held)
         self.step_room = self.stage_room.annex()
         self._checkpoints = checkpoints
@@ -267,6 +270,7 @@ class TaskHost:
                 self.limits,
                 self.gate,
                 files=self._checkpoints.files,
+                turns=self.turns,
             )
             return TaskHandlers(
                 hello.session_id,
@@ -358,6 +362,7 @@ class ServedSession:
         self._wire_dtype = wire_dtype
         self._handlers = handlers
         self._calls = CallTable(host.limits.max_calls)
+        self._lasting = LastingCalls(host.runtime, host.limits.max_loops)
         self._lock = threading.Lock()
         self._connection: Connection | None = None
         self._is_ended = False
@@ -451,12 +456,26 @@ class ServedSession:
             self._host.statistics.call_failed(error.error_code)
             self._answer(number, error_message(number, self._blamed(error)))
             return
-        self._calls.running(number, work.cancel)
         arrived_at = self._host.runtime.now()
+        if work.may_last:
+            self._begin_lasting(number, str(kind), work, arrived_at)
+            return
+        self._host.turns.others_ask()
+        self._calls.running(number, work.cancel)
         if work.try_brief():
             self._run(number, str(kind), work, arrived_at)
         else:
             self._host.runtime.submit(lambda: self._run(number, str(kind), work, arrived_at))
+
+    def _begin_lasting(self, number: int, kind: str, work: Work, arrived_at: float) -> None:
+        call = self._lasting.new(lambda: self._run(number, kind, work, arrived_at))
+
+        def cancel() -> None:
+            work.cancel()
+            call.hurry()
+
+        self._calls.running(number, cancel)
+        call.begin()
 
     def _run(self, number: int, kind: str, work: Work, arrived_at: float) -> None:
         statistics = self._host.statistics

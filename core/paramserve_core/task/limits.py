@@ -40,6 +40,7 @@ class TaskLimits:
         max_graph_nodes: nodes in the graph of one session.
         max_plans: plans of one session.
         max_calls: calls of one session that are running or whose answers were not acknowledged.
+        max_loops: steps or stages of one session that run at a time and have loops; others wait.
         max_variable_bytes: memory of all variables; None: as much as there is.
         max_inflight_bytes: tensors of calls that arrive, wait or run; what is beyond is not read
             from its connection yet. By default a quarter of the memory. One message of the sessions
@@ -52,6 +53,7 @@ class TaskLimits:
     max_graph_nodes: int = 1_000_000
     max_plans: int = 100_000
     max_calls: int = 4096
+    max_loops: int = 32
     max_variable_bytes: int | None = None
     max_inflight_bytes: int = field(default_factory=quarter_of_memory)
     session_grace_s: float = 60.0

@@ -28,6 +28,7 @@ from paramserve_core.errors import (
     ResourceExhaustedError,
 )
 from paramserve_core.executor.host_functions import HostFunctions
+from paramserve_core.executor.loop_turns import LoopTurns
 from paramserve_core.executor.program import Program
 from paramserve_core.executor.step import StepContext
 from paramserve_core.executor.store import VariableStore
@@ -145,6 +146,11 @@ class StageRun:
         self._step = step
         self._has_entered = False
 
+    @property
+    def may_last(self) -> bool:
+        """Whether it has loops, which may go on for any time."""
+        return self._stage.program.has_loops
+
     def took(self, seconds: float) -> None:
         """The run ended after that many seconds, and its answer was sent."""
         self._stage.pace.took(seconds)
@@ -210,9 +216,12 @@ class StageRun:
         return answer
 
     def _run(self, received: Sequence[Array], recorder: StageRecorder | None) -> list[Array]:
-        program, step = self._stage.program, self._step
+        program, step, turns = self._stage.program, self._step, self._session.turns
         try:
-            return program.run(step.context, received, step.kept, recorder)
+            if turns is None or not program.has_loops:
+                return program.run(step.context, received, step.kept, recorder)
+            with turns.stretch() as step.context.stretch:
+                return program.run(step.context, received, step.kept, recorder)
         except KeyError as error:
             raise InvalidArgumentError(
                 None, None, f"{error.args[0]} was not left by an earlier stage of the step"
@@ -230,6 +239,7 @@ class TaskSession:
         random: the session's random streams; new ones by default.
         files: the checkpoint files that ops may touch.
         functions: the Python functions that ops may call; None in a server.
+        turns: what loops give way by; None: they do not.
     """
 
     def __init__(
@@ -241,9 +251,11 @@ class TaskSession:
         random: RandomStreams | None = None,
         files: GraphFiles | None = None,
         functions: HostFunctions | None = None,
+        turns: LoopTurns | None = None,
     ) -> None:
         self.name = name
         self.gate = gate
+        self.turns = turns
         self._store = store
         self._limits = limits
         self._random = random or RandomStreams()
