@@ -52,6 +52,10 @@ class FairLock:
             self._withdraw(turn)
             raise
 
+    def try_acquire(self) -> bool:
+        """Takes the lock if nobody has it or waits for it; answers whether it did."""
+        return not self._waiting and self._held.acquire(blocking=False)
+
     def release(self) -> None:
         """Passes the lock to whoever has waited longest."""
         if self._waiting:

@@ -170,17 +170,9 @@ def execute(instruction: Instruction, step: StepContext, values: list[Any]) -> N
             outputs = instruction.function(instruction.node, step, *arguments)
         else:
             outputs = instruction.function(instruction.node, *arguments)
-    except OpError as error:
-        raise named(error, instruction.node) from None
-    except MemoryError as error:
-        raise named(
-            ResourceExhaustedError(None, None, f"out of memory: {error}"), instruction.node
-        ) from None
     except Exception as error:
-        _log.exception("kernel of %s (%s) failed", instruction.node.name, instruction.node.op)
-        raise named(
-            InternalError(None, None, f"{type(error).__name__}: {error}"), instruction.node
-        ) from error
+        found = failure(error, instruction.node)
+        raise found from found.__cause__
     count = instruction.output_count
     if count == 1:
         values[instruction.first_output] = _as_value(outputs)
@@ -193,6 +185,18 @@ def _as_value(output: Any) -> Any:
     if output.__class__ is np.ndarray or output.__class__ is Ref or output is DEAD:
         return output
     return output if output.__class__ is Stack else np.asarray(output)
+
+
+def failure(error: Exception, node: KernelNode) -> OpError:
+    """What a step fails with when the kernel of a node raised something."""
+    if isinstance(error, OpError):
+        return named(error, node)
+    if isinstance(error, MemoryError):
+        return named(ResourceExhaustedError(None, None, f"out of memory: {error}"), node)
+    _log.exception("kernel of %s (%s) failed", node.name, node.op)
+    found = InternalError(None, None, f"{type(error).__name__}: {error}")
+    found.__cause__ = error
+    return named(found, node)
 
 
 def named(error: OpError, node: KernelNode | node_def_pb2.NodeDef) -> OpError:

@@ -4,10 +4,11 @@ Running is one loop over the instructions: take the inputs from their slots, cal
 the outputs into theirs. What can be known beforehand was settled when the program was compiled, see
 `executor.compiler`.
 
-Two things the loop is careful about:
+Three things the loop is careful about:
 
 - A slot is cleared after the last instruction that uses it. That bounds memory, and it drops the
   lease on a variable that was read, so that an update later in the step writes in place.
+- Equal updates of many variables, side by side, run as a batch (`executor.batches`).
 - A conditional leaves `DEAD` in the slots of the branch that was not taken, and a node with a dead
   input is skipped. A loop is one instruction, which runs rows of its own (`executor.loops`).
   Programs without conditionals and loops do not pay for this.
@@ -29,6 +30,7 @@ from typing import Any, Final, NamedTuple
 from numpy.typing import NDArray
 
 from paramserve_core.errors import InvalidArgumentError, OpError
+from paramserve_core.executor.batches import with_batches
 from paramserve_core.executor.compiler import Block, StageNodes
 from paramserve_core.executor.host_functions import CALLING_OPS
 from paramserve_core.executor.instruction import Instruction, execute, run_branching, straight
@@ -101,6 +103,7 @@ class Program:
         self._retained = [(name, slots[name]) for name in retained]
         self._straight = straight(block.row, block.may_be_dead)
         self._variables, self._others = _apart(self._straight or ())
+        self._batched = with_batches(self._others)
         self._found: _Found | None = None
         # A Python function of the user's is not to lose its warnings.
         self._is_long = len(self._others) >= _MANY and not any(
@@ -133,9 +136,10 @@ class Program:
             OpError: the error of the first kernel that failed, with its node named.
             CancelledError: the step was cancelled meanwhile.
         """
-        instructions, values = self._straight, self._template
+        instructions, values, batched = self._straight, self._template, None
         if instructions is not None and recorder is None:
             instructions, values = self._others, self._with_variables(step)
+            batched = self._batched
         values = values.copy()
         for slot, array in zip(self._received, received, strict=True):
             values[slot] = array
@@ -146,8 +150,12 @@ class Program:
             run_branching(self._row, step, values, run_one, set())
         else:
             with quietly() if self._is_long else nullcontext():
-                for instruction in instructions:
-                    run_one(instruction, step, values)
+                if batched is None:
+                    for instruction in instructions:
+                        run_one(instruction, step, values)
+                else:
+                    for runnable in batched:
+                        runnable.run(step, values, run_one)
         for name, slot in self._retained:
             kept[name] = values[slot]
         return [_result(name, values[slot]) for name, slot in self._returned]

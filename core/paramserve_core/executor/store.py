@@ -83,6 +83,7 @@ class Variable(_Holder):
     __slots__ = (
         "_budget",
         "_copies",
+        "_is_away",
         "_lock",
         "_memory",
         "_serial",
@@ -108,6 +109,7 @@ class Variable(_Holder):
         self._turn = FairLock()
         self._lock = threading.Lock()
         self._copies = 0
+        self._is_away = False
         self._serial = next(_serials)
         self.name = name
         self.container = container
@@ -140,6 +142,8 @@ class Variable(_Holder):
         Raises:
             FailedPreconditionError: no value was assigned yet.
         """
+        if self._is_away:
+            self._bring_home()
         self._lock_to_read()
         try:
             return read_only(self._value())
@@ -153,6 +157,20 @@ class Variable(_Holder):
             return None if self._array is None else read_only(self._array)
         finally:
             self._lock.release()
+
+    def _bring_home(self) -> None:
+        """Moves a restored value into the store's memory; who updates it at the moment does so."""
+        if not self._turn.try_acquire():
+            return
+        try:
+            if self._is_away and self._array is not None:
+                home = self._copy(self._array)
+                with self._lock:
+                    self._array, self._is_away = home, False
+        except MemoryError:
+            return  # It can stay where it is.
+        finally:
+            self._turn.release()
 
     def _lock_to_read(self) -> None:
         if self._copies and self._turn.is_held:
@@ -201,7 +219,7 @@ class Variable(_Holder):
                     self._budget.change(-delta_bytes, self.name)
                     raise
                 with self._lock:
-                    self._array = new
+                    self._array, self._is_away = new, False
             return read_only(self._value()) if lease else None
 
     def discard(self) -> None:
@@ -209,7 +227,7 @@ class Variable(_Holder):
         with self._turn:
             self._budget.change(-self.nbytes, self.name)
             with self._lock:
-                self._array = None
+                self._array, self._is_away = None, False
 
     def begin_update(self, is_whole: bool, fills: bool) -> Array:
         """The buffer, locked, or what takes its place; called by `Update`, which has the turn."""
@@ -228,7 +246,26 @@ class Variable(_Holder):
             self._lock.release()
         elif is_kept:
             with self._lock:
-                self._array = array
+                self._array, self._is_away = array, False
+
+    def begin_at_once(self) -> Array | None:
+        """The buffer, to be changed in place as a whole, if that takes no waiting and no copy.
+
+        Unless it is None, `end_at_once` has to be called. Costs a fraction of an `Update`.
+        """
+        if not self._turn.try_acquire():
+            return None
+        if self._lock.acquire(False):
+            if self._array is not None and self._may_write_in_place(is_whole=True):
+                return self._array
+            self._lock.release()
+        self._turn.release()
+        return None
+
+    def end_at_once(self) -> None:
+        """Ends the update that `begin_at_once` began."""
+        self._lock.release()
+        self._turn.release()
 
     def _write_in_place(self, value: Array) -> bool:
         """Overwrites the buffer, if it may be."""
@@ -240,7 +277,9 @@ class Variable(_Holder):
             return may
 
     def _may_write_in_place(self, is_whole: bool) -> bool:
-        return self._references() <= _UNSHARED and not (is_whole and self._copies)
+        if self._is_away or (is_whole and self._copies):
+            return False
+        return self._references() <= _UNSHARED
 
     def _copy(self, value: Array) -> Array:
         array = self._memory.allocate(value.shape, value.dtype)
@@ -395,14 +434,18 @@ def read_all(variables: Sequence[Variable]) -> list[Array]:
         return [read_only(variable._value()) for variable in variables]
 
 
-def assign_all(values: Sequence[tuple[Variable, Array]]) -> None:
+def assign_all(values: Sequence[tuple[Variable, Array]]) -> list[Array | None]:
     """Replaces the values of several variables, at one moment: all of them or none.
 
     Args:
         values: variables, each at most once, and their new values, of their types and of any
             shape; the arrays are kept, so nobody else may write to them. A lease is a reference to
             the variable's array, and NumPy makes views refer to what they are views of: so none
-            of the arrays is a view itself.
+            of the arrays is a view itself. Those that are not in the store's memory are moved there
+            one by one, by the first step that reads or updates them.
+
+    Returns:
+        What the variables had before, for the caller to drop: to free a gigabyte takes a while.
 
     Raises:
         ValueError: an array is a view of another.
@@ -418,9 +461,12 @@ def assign_all(values: Sequence[tuple[Variable, Array]]) -> None:
         if values:
             first = values[0][0]
             first._budget.change(change_bytes, first.name)
+        before = [variable._array for variable, _ in values]
         for variable, value in values:
             with variable._lock:
                 variable._array = value
+                variable._is_away = not variable._memory.has(value)
+    return before
 
 
 def _in_order(variables: Iterable[Variable]) -> list[Variable]:

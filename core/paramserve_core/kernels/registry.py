@@ -15,13 +15,16 @@ Rules that every kernel keeps:
 
 A reference input arrives as `paramserve_core.executor.store.Ref`.
 
+Beside its kernel an op may have a short form (`batch_kernel`), for the nodes of it that stand side
+by side and differ in few inputs.
+
 Thread rule: filled while `paramserve_core.kernels` is imported, read-only afterwards. Kernels run
 on any thread, several at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -78,7 +81,29 @@ class Kernel:
     takes_step: bool
 
 
+ShortForm = Callable[..., bool]
+"""Does for one node what its kernel does, if nothing about it is unusual; see `BatchKernel`."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchKernel:
+    """How nodes of one op run that stand side by side, and differ in few inputs.
+
+    Attributes:
+        varying: the inputs that differ, by number; the first is a reference, and the node's only
+            output.
+        prepare: called once for all of the nodes, with one of them and the inputs that they share,
+            None in place of the others. Answers the short form, which takes the others, and
+            answers whether it did what the kernel does; else it did nothing, and the kernel has to
+            run. None: there is none for such nodes. Raises an OpError where the kernel would.
+    """
+
+    varying: tuple[int, ...]
+    prepare: Callable[[KernelNode, Sequence[Any]], ShortForm | None]
+
+
 _KERNELS: dict[str, Kernel] = {}
+_BATCH_KERNELS: dict[str, BatchKernel] = {}
 
 
 def kernel(*ops: str, takes_step: bool = False) -> Callable[[KernelFunction], KernelFunction]:
@@ -106,3 +131,13 @@ def find_kernel(op: str) -> Kernel | None:
 def all_kernels() -> Mapping[str, Kernel]:
     """Every kernel by op name."""
     return _KERNELS
+
+
+def batch_kernel(op: str, kernel: BatchKernel) -> None:
+    """Gives an op, which has a kernel, a short form."""
+    _BATCH_KERNELS[op] = kernel
+
+
+def find_batch_kernel(op: str) -> BatchKernel | None:
+    """The short form of `op`, or None."""
+    return _BATCH_KERNELS.get(op)

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from paramserve_core.errors import InvalidArgumentError, OutOfRangeError
 from paramserve_core.executor.store import Ref, Update
 from paramserve_core.kernels import fused, rows
-from paramserve_core.kernels.registry import KernelNode, kernel
+from paramserve_core.kernels.registry import BatchKernel, KernelNode, batch_kernel, kernel
+from paramserve_core.kernels.small_updates import short_change
 from paramserve_core.opdefs.state import declared_shape
 
 Array = NDArray[Any]
@@ -55,9 +56,12 @@ def _assign(node: KernelNode, ref: Ref, value: Array) -> Ref:
     return Ref(ref.variable, stored)
 
 
-@kernel("AssignAdd", "AssignSub")
+_ASSIGNED_CHANGES: Final = {"AssignAdd": np.add, "AssignSub": np.subtract}
+
+
+@kernel(*_ASSIGNED_CHANGES)
 def _assign_change(node: KernelNode, ref: Ref, value: Array) -> Ref:
-    change = np.add if node.op == "AssignAdd" else np.subtract
+    change = _ASSIGNED_CHANGES[node.op]
     update = Update(ref, lease=node.reads_output, is_whole=True, fills=True)
     with update as (array,):
         if value.shape != array.shape:
@@ -69,6 +73,10 @@ def _assign_change(node: KernelNode, ref: Ref, value: Array) -> Ref:
             )
         change(update.before[0], value, out=array)
     return update.output
+
+
+for _op, _change in _ASSIGNED_CHANGES.items():
+    batch_kernel(_op, BatchKernel((0, 1), lambda *_, change=_change: short_change(change)))
 
 
 @kernel("CountUpTo")

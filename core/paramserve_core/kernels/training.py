@@ -35,7 +35,15 @@ from paramserve_core.kernels.numerics import (
     quiet,
     shape_text,
 )
-from paramserve_core.kernels.registry import KernelFunction, KernelNode, kernel
+from paramserve_core.kernels.registry import (
+    BatchKernel,
+    KernelFunction,
+    KernelNode,
+    ShortForm,
+    batch_kernel,
+    kernel,
+)
+from paramserve_core.kernels.small_updates import short_update
 from paramserve_core.kernels.update_rules import SCRATCH_ROWS, BlockUpdate, Rule
 from paramserve_core.opdefs import find_op
 from paramserve_core.opdefs.training import GRADIENTS
@@ -126,10 +134,23 @@ def _kernel_of(op: str, rule: Rule) -> KernelFunction:
     return run
 
 
+def _batch_kernel_of(op: str, rule: Rule) -> BatchKernel:
+    layout = _Layout(op)
+
+    def prepare(node: KernelNode, inputs: Sequence[Any]) -> ShortForm | None:
+        dtype = np.dtype(node.input_dtypes[0].as_numpy_dtype)
+        if is_half(dtype):
+            return None
+        return short_update(rule(layout.settings(node, inputs)), dtype, layout.ref_count)
+
+    return BatchKernel((*range(layout.ref_count), layout.grad), prepare)
+
+
 for _name, _rule in _RULES.items():
     for _op in (f"Apply{_name}", f"SparseApply{_name}"):
         if find_op(_op) is not None:
             kernel(_op)(_kernel_of(_op, _rule))
+    batch_kernel(f"Apply{_name}", _batch_kernel_of(f"Apply{_name}", _rule))
 
 
 # Checks.

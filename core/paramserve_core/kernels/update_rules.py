@@ -39,7 +39,7 @@ SCRATCH_ROWS: Final = 3
 
 def gradient_descent(s: Settings) -> BlockUpdate:
     """Var ← var − α g."""
-    rate = s["alpha"]
+    rate = np.asarray(s["alpha"])  # NumPy takes longer to see what a scalar is
 
     def update(scratch: Array, grad: Array, var: Array, out: Array | None = None) -> None:
         step = np.multiply(grad, rate, out=scratch[0])

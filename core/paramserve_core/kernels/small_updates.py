@@ -1,0 +1,129 @@
+"""The short form of updates, for the many small variables of a model.
+
+NumPy changes 256 numbers in half a microsecond, and a kernel call takes twenty times as long: it
+looks at hyperparameters that are the same for all variables, prepares to wait, to copy, and to say
+what is wrong. A *short form* is made once for the updates of a step that stand side by side (see
+`executor.batches`), by one op and with the same settings. It then takes each variable, compares
+types and shapes, changes the numbers and lets go.
+
+Whatever is unusual it leaves alone, and says so: then the kernel runs, with its waiting, its copy
+or its error. So there is one definition of what an op does, and a short form never decides
+anything that can be seen in a result.
+
+Thread rule: a short form belongs to the thread that runs the step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from paramserve_core.executor.store import Ref, Variable
+from paramserve_core.kernels.numerics import Array
+from paramserve_core.kernels.registry import ShortForm
+from paramserve_core.kernels.update_rules import SCRATCH_ROWS, BlockUpdate
+
+MAX_BYTES: Final = 64 << 10
+"""Of a gradient. With more, what a kernel call costs no longer counts."""
+
+
+def short_update(update: BlockUpdate, dtype: np.dtype[Any], ref_count: int) -> ShortForm:
+    """The short form of an update by a rule.
+
+    Args:
+        update: what the rule answered for the settings of the step.
+        dtype: of the variables, their slots and the gradients.
+        ref_count: how many variables and slots one update changes.
+
+    Returns:
+        A function of the references and the gradient.
+    """
+    scratch: Sequence[Array] = ()
+    shape: tuple[int, ...] | None = None
+
+    def fits(gradient: Any) -> bool:
+        """Whether it is small and of the type; then there is a scratch of its shape."""
+        nonlocal scratch, shape
+        if gradient.__class__ is not np.ndarray or gradient.dtype is not dtype:
+            return False
+        if gradient.shape != shape:
+            if gradient.nbytes > MAX_BYTES:
+                return False
+            shape = gradient.shape
+            whole = np.empty((SCRATCH_ROWS, *shape), dtype)
+            scratch = [whole[row, ...] for row in range(SCRATCH_ROWS)]
+        return True
+
+    def update_one(ref: Any, gradient: Any) -> bool:
+        if not fits(gradient) or ref.__class__ is not Ref or ref.stored is not None:
+            return False
+        variable = ref.variable
+        array = variable.begin_at_once()
+        if array is None:
+            return False
+        try:
+            if array.shape != shape or array.dtype is not dtype:
+                return False
+            update(scratch, gradient, array)
+        finally:
+            variable.end_at_once()
+        return True
+
+    def update_several(*inputs: Any) -> bool:
+        *refs, gradient = inputs
+        if not fits(gradient):
+            return False
+        begun: list[Variable] = []
+        arrays: list[Array] = []
+        try:
+            for ref in refs:
+                if ref.__class__ is not Ref or ref.stored is not None:
+                    return False
+                array = ref.variable.begin_at_once()
+                if array is None:
+                    return False
+                begun.append(ref.variable)
+                if array.shape != shape or array.dtype is not dtype:
+                    return False
+                arrays.append(array)
+            update(scratch, gradient, *arrays)
+        finally:
+            for variable in begun:
+                variable.end_at_once()
+        return True
+
+    return update_one if ref_count == 1 else update_several
+
+
+def short_change(change: Callable[..., Any]) -> ShortForm:
+    """The short form of adding to a variable, or subtracting.
+
+    Args:
+        change: NumPy's function of the variable, the value, and where the result goes.
+
+    Returns:
+        A function of the reference and the value.
+    """
+
+    def change_one(ref: Any, value: Any) -> bool:
+        if value.__class__ is not np.ndarray or ref.__class__ is not Ref or ref.stored is not None:
+            return False
+        variable = ref.variable
+        array = variable.begin_at_once()
+        if array is None:
+            return False
+        try:
+            if (
+                array.shape != value.shape
+                or array.dtype is not value.dtype
+                or value.nbytes > MAX_BYTES
+            ):
+                return False
+            change(array, value, array)
+        finally:
+            variable.end_at_once()
+        return True
+
+    return change_one
