@@ -24,6 +24,7 @@ from google.protobuf.message import Message
 from numpy.typing import NDArray
 
 from paramserve_core.checkpoint.background import Watcher
+from paramserve_core.checkpoint.collector import collector_paused
 from paramserve_core.checkpoint.finding import Found, choose, not_found
 from paramserve_core.checkpoint.index import Layout, encode_index, layout_of
 from paramserve_core.checkpoint.merging import merge_shards
@@ -132,13 +133,19 @@ class _Conversation:
     ) -> None:
         self.tasks = tasks
         self.entries: dict[str, list[messages.CheckpointEntry]] = {}
-        for entry in entries:
-            name = placement(entry)
-            if name not in tasks:
-                raise InvalidArgumentError(
-                    None, None, f"{entry.node} is on {name}, which is no task of this session"
-                )
-            self.entries.setdefault(name, []).append(entry)
+        with collector_paused():
+            for entry in entries:
+                name = placement(entry)
+                mine = self.entries.get(name)
+                if mine is None:
+                    if name not in tasks:
+                        raise InvalidArgumentError(
+                            None,
+                            None,
+                            f"{entry.node} is on {name}, which is no task of this session",
+                        )
+                    mine = self.entries[name] = []
+                mine.append(entry)
         self.parallel = parallel
 
     def ask(self, requests: Mapping[str, Message]) -> dict[str, Any]:
@@ -242,21 +249,24 @@ class _Save(_Conversation):
         shards = list(written.values())
         generation = max(shard.generation for shard in shards)
         request = self.request
-        index = merge_shards(
-            self.layout,
-            shards,
-            save_id=self.save_id,
-            generation=max(generation, self._generation_elsewhere()) + 1,
-            step=request.step if request.has_step else None,
-            graph_hash=request.graph_hash.hex(),
-            meta_graph=request.meta_graph_path.rpartition("/")[2],
-            writer=_WRITER,
-            tasks=list(written),
-        )
-        is_bundle = self.layout is Layout.TENSORFLOW_V2
+        generation = max(generation, self._generation_elsewhere()) + 1
+        with collector_paused():
+            index = merge_shards(
+                self.layout,
+                shards,
+                save_id=self.save_id,
+                generation=generation,
+                step=request.step if request.has_step else None,
+                graph_hash=request.graph_hash.hex(),
+                meta_graph=request.meta_graph_path.rpartition("/")[2],
+                writer=_WRITER,
+                tasks=list(written),
+            )
+            is_bundle = self.layout is Layout.TENSORFLOW_V2
+            content = encode_bundle_index(index) if is_bundle else encode_index(index)
         prepare = messages.PrepareCommitRequest(
             save_id=self.save_id,
-            index=encode_bundle_index(index) if is_bundle else encode_index(index),
+            index=content,
             meta_graph_path=request.meta_graph_path,
             meta_graph=request.meta_graph,
         )

@@ -13,6 +13,7 @@ from weakref import WeakValueDictionary
 
 from google.protobuf.message import DecodeError
 
+from paramserve_core.checkpoint.collector import collector_paused
 from paramserve_core.checkpoint.disk import Disk, read_whole
 from paramserve_core.checkpoint.index import MAX_INDEX_BYTES, Index, Layout, decode_index, layout_of
 from paramserve_core.checkpoint.json_fields import MalformedError
@@ -99,7 +100,8 @@ def decode(layout: Layout, content: bytes, where: str) -> Index:
         if layout is Layout.SAFETENSORS:
             index = _decoded.get(content)
             if index is None:
-                index = _decoded[content] = decode_index(content)
+                with collector_paused():
+                    index = _decoded[content] = decode_index(content)
             return index
         if layout is Layout.TENSORFLOW_V2:
             return decode_bundle_index(content, where.rpartition("/")[2])

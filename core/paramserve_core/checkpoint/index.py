@@ -14,7 +14,6 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from json.encoder import encode_basestring as _quoted
 from typing import Any, Final, NamedTuple
 
 from paramserve_core import dtypes
@@ -25,6 +24,7 @@ from paramserve_core.checkpoint.json_fields import (
     MalformedError,
     parse_first,
     parse_object,
+    quoted,
 )
 from paramserve_core.checkpoint.places import SavedFile, file_name
 from paramserve_core.checkpoint.slices import Box, cover
@@ -200,11 +200,11 @@ def _encode_tensors(index: Index) -> tuple[str, str]:
 
     Put together from pieces that are the same for many tensors: `json` takes four times as long.
     """
-    files = {name: _quoted(name) for name in index.files}
+    files = {name: quoted(name) for name in index.files}
     forms: dict[tuple[str, tuple[int, ...]], str] = {}
     weight_map, tensors = [], []
     for key, (dtype, shape, parts) in index.tensors.items():
-        name = _quoted(key)
+        name = quoted(key)
         form = forms.get((dtype.name, shape))
         if form is None:
             form = f'{{"dtype": "{dtype.name}", "shape": {list(shape)}, "parts": ['
@@ -219,7 +219,7 @@ def _encode_tensors(index: Index) -> tuple[str, str]:
                 weight_map.append(f"{name}: {file}")
                 items.append(f"{{{item}}}")
                 continue
-            weight_map.append(f"{_quoted(stored_name(key, box, shape))}: {file}")
+            weight_map.append(f"{quoted(stored_name(key, box, shape))}: {file}")
             begin, sizes = list(box.begin), list(box.shape)
             items.append(f'{{{item}, "begin": {begin}, "shape": {sizes}}}')
         tensors.append(f"{name}: {form}{', '.join(items)}]}}")

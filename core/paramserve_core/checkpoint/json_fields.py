@@ -45,6 +45,11 @@ def parse_first(text: bytes) -> Fields:
     return Fields(value, "the file")
 
 
+def quoted(text: str) -> str:
+    """A string as JSON has it, with what is not ASCII as it is."""
+    return _ENCODER.encode(text)
+
+
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
@@ -57,6 +62,9 @@ def _refuse(constant: str) -> None:
 
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_refuse)
+
+
+_ENCODER = json.JSONEncoder(ensure_ascii=False)
 
 
 class Fields:

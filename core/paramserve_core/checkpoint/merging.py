@@ -5,9 +5,9 @@ Thread rule: pure functions.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from functools import lru_cache
+from collections.abc import Iterable, Mapping, Sequence
 
+from paramserve_core.checkpoint.contents import Form, read_contents
 from paramserve_core.checkpoint.index import (
     Index,
     Layout,
@@ -16,9 +16,7 @@ from paramserve_core.checkpoint.index import (
     StoredTensor,
     stored_name,
 )
-from paramserve_core.checkpoint.json_fields import MAX_RANK
-from paramserve_core.checkpoint.slices import Box, box_of_slice, cover
-from paramserve_core.dtypes import DType, as_dtype
+from paramserve_core.checkpoint.slices import cover
 from paramserve_core.errors import InvalidArgumentError
 from paramserve_protos.v1 import checkpoint_service_pb2 as messages
 
@@ -46,11 +44,19 @@ def merge_shards(
             about its type or shape, or the parts do not make a whole.
     """
     found: dict[str, StoredTensor] = {}
+    in_parts: set[str] = set()
     for shard in shards:
-        for message in shard.tensors:
-            _add(found, shard, message)
+        for key, form, part in read_contents(shard):
+            earlier = found.get(key)
+            if earlier is not None:
+                found[key] = _with(key, earlier, form, part)
+            else:
+                found[key] = StoredTensor(form.dtype, form.shape, (part,))
+            if earlier is not None or not form.is_whole:
+                in_parts.add(key)
     tensors = {key: found[key] for key in sorted(found)}
-    for key, tensor in tensors.items():
+    for key in sorted(in_parts):
+        tensor = tensors[key]
         if is_complete and not cover([part.box for part in tensor.parts], tensor.shape):
             boxes = ", ".join(str(part.box) for part in tensor.parts)
             raise InvalidArgumentError(
@@ -61,7 +67,7 @@ def merge_shards(
                 "are not parts of one tensor different names with Saver({...})",
             )
     if layout is Layout.SAFETENSORS:
-        _check_names(tensors.items())
+        _check_names(tensors, sorted(in_parts))
     elif "" in tensors:
         raise InvalidArgumentError(
             None,
@@ -90,60 +96,27 @@ def merge_shards(
     )
 
 
-def _add(
-    found: dict[str, StoredTensor],
-    shard: messages.WriteShardResponse,
-    message: messages.ShardTensor,
-) -> None:
-    key = message.key
-    try:
-        dtype = _dtype(message.dtype)
-    except TypeError as error:
-        raise InvalidArgumentError(None, None, f"{key}: {error}") from None
-    shape = tuple([dim.size for dim in message.shape.dim])
-    is_whole = not message.HasField("slice")
-    box = Box.whole(shape) if is_whole else box_of_slice(message.slice)
-    part = Part(
-        box=box,
-        file=shard.file,
-        offset=message.offset,
-        nbytes=message.bytes,
-        checksums=tuple(message.checksums),
-        chunk_bytes=shard.chunk_bytes,
-        record=message.record,
-    )
-    is_within = message.offset + message.bytes <= shard.bytes and shard.chunk_bytes > 0
-    # A shape with a negative size does not hold its own whole.
-    fits = min(shape, default=0) >= 0 and (is_whole or box.fits(shape))
-    if len(shape) > MAX_RANK or not fits or not is_within:
-        raise InvalidArgumentError(
-            None, None, f"{key}: its place in {shard.file} or its shape {shape} cannot be right"
-        )
-    earlier = found.get(key)
-    if earlier is None:
-        found[key] = StoredTensor(dtype, shape, (part,))
-        return
-    if (earlier.dtype, earlier.shape) != (dtype, shape):
+def _with(key: str, earlier: StoredTensor, form: Form, part: Part) -> StoredTensor:
+    """A tensor of which another part was found."""
+    if (earlier.dtype, earlier.shape) != (form.dtype, form.shape):
         raise InvalidArgumentError(
             None,
             None,
             f"{key}: two variables of this name differ: {earlier.dtype.name} "
-            f"{list(earlier.shape)} and {dtype.name} {list(shape)}; rename one with Saver({{...}})",
+            f"{list(earlier.shape)} and {form.dtype.name} {list(form.shape)}; rename one with "
+            "Saver({...})",
         )
-    found[key] = StoredTensor(dtype, shape, (*earlier.parts, part))
+    return StoredTensor(form.dtype, form.shape, (*earlier.parts, part))
 
 
-@lru_cache(maxsize=64)
-def _dtype(number: int) -> DType:
-    return as_dtype(number)
-
-
-def _check_names(tensors: Iterable[tuple[str, StoredTensor]]) -> None:
+def _check_names(tensors: Mapping[str, StoredTensor], in_parts: Iterable[str]) -> None:
+    """Refuses a tensor whose name is that of a part of another; what is whole has its own name."""
     names: set[str] = set()
-    for key, tensor in tensors:
+    for key in in_parts:
+        tensor = tensors[key]
         for part in tensor.parts:
             name = stored_name(key, part.box, tensor.shape)
-            if name in names:
+            if name in names or (name != key and name in tensors):
                 raise InvalidArgumentError(
                     None, None, f"two variables would be saved under the name {name!r}; rename one"
                 )

@@ -211,7 +211,8 @@ class Restores:
         if restore.resets != self._store.resets:  # A container was cleared since.
             restore.find_variables(self._store)
         arrays = [array for array in restore.arrays if array is not None]  # None is missing.
-        assign_all(list(zip(restore.variables, arrays, strict=True)))
+        before = assign_all(list(zip(restore.variables, arrays, strict=True)))
+        self._runtime.submit(before.clear)
         restore.is_committed = True
         restore.arrays = []
 

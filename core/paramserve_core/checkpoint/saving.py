@@ -23,6 +23,7 @@ from typing import Final
 
 from google.protobuf.message import DecodeError
 
+from paramserve_core.checkpoint.collector import collector_paused
 from paramserve_core.checkpoint.disk import Disk, DiskFile, op_error, write_new
 from paramserve_core.checkpoint.index import IndexHead, Layout, decode_head, layout_of
 from paramserve_core.checkpoint.json_fields import MalformedError
@@ -178,7 +179,8 @@ class Saves:
                 )
             save = self._saves[save_id] = _Save(owner, save_id, place)
         try:
-            save.tensors = take(self._store, request.entries)
+            with collector_paused():
+                save.tensors = take(self._store, request.entries)
         except BaseException:
             self._forget(save)
             raise

@@ -15,9 +15,10 @@ Thread rule: pure functions, but for the disk.
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import PurePath
 from typing import Any, Final, NamedTuple
 
@@ -25,19 +26,19 @@ from numpy.typing import NDArray
 
 from paramserve_core import dtypes
 from paramserve_core.checkpoint.checksum import crc32
+from paramserve_core.checkpoint.collector import collector_paused
+from paramserve_core.checkpoint.contents import Contents
 from paramserve_core.checkpoint.crew import for_each
 from paramserve_core.checkpoint.disk import Disk, DiskFile
 from paramserve_core.checkpoint.index import CHUNK_BYTES, stored_name
 from paramserve_core.checkpoint.json_fields import MalformedError
 from paramserve_core.checkpoint.safetensors import HeaderEntry, encode_header
-from paramserve_core.checkpoint.slices import Box, slice_of_box
+from paramserve_core.checkpoint.slices import Box
 from paramserve_core.checkpoint.stored import bytes_of, pack_strings, safetensors_form
 from paramserve_core.dtypes import DType
 from paramserve_core.errors import InvalidArgumentError
 from paramserve_core.runtime import Runtime
-from paramserve_core.shapes import TensorShape
 from paramserve_protos.v1 import checkpoint_service_pb2 as messages
-from paramserve_protos.v1.tensor_shape_pb2 import TensorShapeProto
 
 _THREADS: Final = 2
 """One writes while the other waits for the disk: more would wait for each other, for the file."""
@@ -106,48 +107,50 @@ def write_safetensors(
         InvalidArgumentError: two tensors would have the same name in the file.
         OSError: the disk refused; no file is left.
     """
-    header, data, contents = _plan(name, tensors)
+    with collector_paused():
+        header, data, described = _plan(tensors)
+    contents = messages.WriteShardResponse(
+        file=name,
+        bytes=len(header) + sum(described.sizes),
+        header_bytes=len(header),
+        header_checksum=crc32(header),
+        chunk_bytes=CHUNK_BYTES,
+    )
     file = disk.create(path, contents.bytes)
     try:
         tensors.clear()
         file.write_at(header, 0)
-        _write_chunks(runtime, file, data, contents, check, rests)
+        _write_chunks(runtime, file, data, described, check, rests)
         file.sync()
     except BaseException:
         file.close()
         disk.remove(path)
         raise
+    described.write_to(contents.tensors)
     return WrittenFile(file, contents)
 
 
-def _plan(
-    name: str, tensors: Sequence[TakenTensor]
-) -> tuple[bytes, list[memoryview], messages.WriteShardResponse]:
+def _plan(tensors: Sequence[TakenTensor]) -> tuple[bytes, list[memoryview], Contents]:
     """The file's header, the bytes of each tensor, and where they go; without checksums."""
     # Like the format's own writer: aligned without padding, because wide elements come first.
-    ordered = sorted(tensors, key=lambda t: (-t.dtype.size, t.key, t.box.begin))
-    contents = messages.WriteShardResponse(file=name, chunk_bytes=CHUNK_BYTES)
+    widths = {dtype: -dtype.size for dtype in {tensor.dtype for tensor in tensors}}
+    ordered = sorted(tensors, key=lambda t: (widths[t.dtype], t.key, t.box.begin))
     data = [stored_bytes(tensor) for tensor in ordered]
-    entries: dict[str, HeaderEntry] = {}
+    entries: list[HeaderEntry] = []
     offset = 0
-    for tensor, content in zip(ordered, data, strict=True):
-        stored = stored_name(tensor.key, tensor.box, tensor.shape)
-        if stored in entries:
-            raise InvalidArgumentError(
-                None, None, f"two variables would be saved under the name {stored!r}; rename one"
-            )
+    for (key, dtype, shape, box, _), content in zip(ordered, data, strict=True):
         nbytes = len(content)
-        type_name, shape = safetensors_form(tensor.dtype, tensor.box.shape, nbytes)
-        entries[stored] = HeaderEntry(stored, type_name, shape, offset, nbytes)
+        type_name, stored_shape = safetensors_form(dtype, box.shape, nbytes)
+        name = stored_name(key, box, shape)
+        entries.append(HeaderEntry(name, type_name, stored_shape, offset, nbytes))
         offset += nbytes
-    header = encode_header(list(entries.values()), {"format": "paramserve"})
-    contents.header_bytes = len(header)
-    contents.header_checksum = crc32(header)
-    contents.bytes = len(header) + offset
-    position = len(header)
-    for tensor, content in zip(ordered, data, strict=True):
-        contents.tensors.append(shard_tensor(tensor, position, len(content)))
-        position += len(content)
+    names = {entry.name for entry in entries}
+    if len(names) < len(entries):
+        raise _two_of(Counter(entry.name for entry in entries).most_common(1)[0][0])
+    header = encode_header(entries, {"format": "paramserve"})
+    contents = Contents()
+    for (key, dtype, shape, box, _), entry in zip(ordered, entries, strict=True):
+        contents.add(key, dtype, shape, box, len(header) + entry.offset, entry.nbytes)
     return header, data, contents
 
 
@@ -165,37 +168,24 @@ def stored_bytes(tensor: TakenTensor) -> memoryview:
         raise InvalidArgumentError(None, None, f"{tensor.key}: {error}") from None
 
 
-def shard_tensor(tensor: TakenTensor, offset: int, nbytes: int) -> messages.ShardTensor:
-    """What the index says about a tensor, without checksums."""
-    message = messages.ShardTensor(
-        key=tensor.key,
-        dtype=tensor.dtype.as_datatype_enum,
-        shape=_shape_message(tensor.shape),
-        offset=offset,
-        bytes=nbytes,
+def _two_of(name: str) -> InvalidArgumentError:
+    return InvalidArgumentError(
+        None, None, f"two variables would be saved under the name {name!r}; rename one"
     )
-    if not tensor.box.is_whole(tensor.shape):
-        message.slice.CopyFrom(slice_of_box(tensor.box, tensor.shape))
-    return message
-
-
-@lru_cache(maxsize=256)
-def _shape_message(shape: tuple[int, ...]) -> TensorShapeProto:
-    """Copied into each message that it is given to."""
-    return TensorShape(shape).as_proto()
 
 
 def _write_chunks(
     runtime: Runtime,
     file: DiskFile,
     data: list[memoryview],
-    contents: messages.WriteShardResponse,
+    described: Contents,
     check: Callable[[], None],
     rests: float,
 ) -> None:
-    """Writes the bytes of all tensors, and puts their checksums into `contents`."""
-    checksums: list[list[int]] = [[] for _ in data]
-    offsets = [message.offset for message in contents.tensors]
+    """Writes the bytes of all tensors, and puts their checksums into `described`."""
+    checksums = described.checksums
+    offsets = described.offsets
+    found: dict[int, list[int]] = {}
     unwritten = [0] * len(data)
     lock = threading.Lock()
 
@@ -207,7 +197,7 @@ def _write_chunks(
 
     def write_chunk(number: int, begin: int) -> None:
         content = data[number][begin : begin + CHUNK_BYTES]
-        checksums[number][begin // CHUNK_BYTES] = crc32(content)
+        found[number][begin // CHUNK_BYTES] = crc32(content)
         file.write_at(content, offsets[number] + begin)
         with lock:
             unwritten[number] -= 1
@@ -222,7 +212,7 @@ def _write_chunks(
             continue
         number, nbytes = together.start, len(data[together.start])
         unwritten[number] = -(-nbytes // CHUNK_BYTES)
-        checksums[number] = [0] * unwritten[number]
+        checksums[number] = found[number] = [0] * unwritten[number]
         for begin in range(0, nbytes, CHUNK_BYTES):
             work.append(partial(write_chunk, number, begin))
             unsent += min(nbytes - begin, CHUNK_BYTES)
@@ -238,8 +228,6 @@ def _write_chunks(
             runtime.sleep(rests * (runtime.now() - began))
 
     for_each(runtime, work, carry_out, width=_THREADS)
-    for message, found in zip(contents.tensors, checksums, strict=True):
-        message.checksums.extend(found)
 
 
 def _together(data: Sequence[memoryview]) -> Iterator[range]:

@@ -25,6 +25,7 @@ from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from paramserve_core import dtypes
+from paramserve_core.checkpoint.contents import Contents
 from paramserve_core.checkpoint.crew import for_each
 from paramserve_core.checkpoint.disk import Disk
 from paramserve_core.checkpoint.index import (
@@ -37,7 +38,7 @@ from paramserve_core.checkpoint.index import (
 )
 from paramserve_core.checkpoint.json_fields import MAX_RANK, MalformedError
 from paramserve_core.checkpoint.places import CheckpointPlace
-from paramserve_core.checkpoint.shard import TakenTensor, WrittenFile, shard_tensor
+from paramserve_core.checkpoint.shard import TakenTensor, WrittenFile
 from paramserve_core.checkpoint.slices import Box, box_of_extents, cover, extents_of_box
 from paramserve_core.checkpoint.stored import bytes_of, split_strings
 from paramserve_core.checkpoint.table import (
@@ -162,27 +163,29 @@ def write_bundle_data(
     contents = messages.WriteShardResponse(
         file=name, chunk_bytes=max(map(len, packed), default=0) or 1
     )
+    described = Contents()
     offset = 0
     for tensor, data in zip(ordered, packed, strict=True):
-        contents.tensors.append(shard_tensor(tensor, offset, len(data)))
+        described.add(tensor.key, tensor.dtype, tensor.shape, tensor.box, offset, len(data))
         offset += len(data)
     contents.bytes = offset
     file = disk.create(path, offset)
 
     def write(number: int) -> None:
-        tensor, data, message = ordered[number], packed[number], contents.tensors[number]
+        tensor, data, offset = ordered[number], packed[number], described.offsets[number]
         checksum = 0
         for begin in range(0, len(data), _WRITE_BYTES):
             check()
             piece = data[begin : begin + _WRITE_BYTES]
             checksum = crc32c(piece, checksum)
-            file.write_at(piece, message.offset + begin)
+            file.write_at(piece, offset + begin)
         if tensor.dtype is dtypes.string:
             checksum = _checksum_of_strings(data, tensor.array.size)
-        message.checksums.append(mask(checksum))
+        described.checksums[number] = (mask(checksum),)
 
     try:
         for_each(runtime, range(len(ordered)), write)
+        described.write_to(contents.tensors)
         file.sync()
     except BaseException:
         file.close()

@@ -18,10 +18,11 @@ from typing import Any, Final
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
+from paramserve_core.checkpoint.contents import Contents
 from paramserve_core.checkpoint.disk import Disk, DiskFile
 from paramserve_core.checkpoint.json_fields import MAX_RANK, MalformedError
 from paramserve_core.checkpoint.places import CheckpointPlace
-from paramserve_core.checkpoint.slices import box_of_extents, slice_of_box
+from paramserve_core.checkpoint.slices import Box, box_of_extents
 from paramserve_core.checkpoint.table import (
     FOOTER_BYTES,
     MAGIC,
@@ -126,6 +127,7 @@ def _contents(file: DiskFile, name: str) -> messages.WriteShardResponse:
     size = file.size
     read = _reader(file)
     contents = messages.WriteShardResponse(file=name, bytes=size, chunk_bytes=1)
+    tensors = Contents()
     meta: dict[str, saved_tensor_slice_pb2.SavedSliceMeta] = {}
     for block in data_blocks(read, size):
         stored = read(block.offset, block.nbytes + TRAILER_BYTES)
@@ -137,16 +139,16 @@ def _contents(file: DiskFile, name: str) -> messages.WriteShardResponse:
                 continue
             found = _slice(message.data, meta)
             if found is not None:
-                found.offset, found.bytes, found.record = block.offset, len(stored), number
-                contents.tensors.append(found)
+                tensors.add(message.data.name, *found, block.offset, len(stored), number)
+    tensors.write_to(contents.tensors)
     return contents
 
 
 def _slice(
     data: saved_tensor_slice_pb2.SavedSlice,
     meta: dict[str, saved_tensor_slice_pb2.SavedSliceMeta],
-) -> messages.ShardTensor | None:
-    """Where a slice belongs; None for a type that does not exist here."""
+) -> tuple[DType, tuple[int, ...], Box] | None:
+    """Type, shape and box of a slice; None for a type that does not exist here."""
     tensor = meta.get(data.name)
     if tensor is None:
         raise MalformedError(f"the tensor {data.name!r:.100} is not in the table of contents")
@@ -158,13 +160,7 @@ def _slice(
     box = box_of_extents(data.slice, shape)
     if box is None or len(shape) > MAX_RANK or any(size < 0 for size in shape):
         raise MalformedError(f"a slice of {data.name!r:.100} is not within its shape {shape}")
-    found = messages.ShardTensor(key=data.name, dtype=dtype.as_datatype_enum)
-    found.shape.SetInParent()
-    for size in shape:
-        found.shape.dim.add(size=size)
-    if not box.is_whole(shape):
-        found.slice.CopyFrom(slice_of_box(box, shape))
-    return found
+    return dtype, shape, box
 
 
 def _with_shape(data: Any, dtype: DType, shape: tuple[int, ...]) -> Any:

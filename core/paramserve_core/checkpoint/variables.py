@@ -12,7 +12,6 @@ from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from paramserve_core.checkpoint.index import Index
 from paramserve_core.checkpoint.shard import TakenTensor
@@ -48,11 +47,23 @@ def take(store: VariableStore, entries: Sequence[CheckpointEntry]) -> list[Taken
                 None, None, f"Attempting to use uninitialized value {entry.node}"
             )
         variables.append(variable)
-    arrays = read_all(variables)
-    return [_taken(e, v, a) for e, v, a in zip(entries, variables, arrays, strict=True)]
+    known: dict[Hashable, tuple[DType, Box, tuple[int, ...]]] = {}
+    taken = []
+    for entry, variable, array in zip(entries, variables, read_all(variables), strict=True):
+        part = entry.slice.SerializeToString() if entry.HasField("slice") else None
+        kind = (entry.dtype, part, variable.dtype, array.shape)
+        found = known.get(kind)
+        if found is None:  # Of entries that differ in their names only, one is looked at.
+            found = known[kind] = _taken(entry, variable, array.shape)
+        dtype, box, shape = found
+        taken.append(TakenTensor(entry.key, dtype, shape, box, array))
+    return taken
 
 
-def _taken(entry: CheckpointEntry, variable: Variable, array: NDArray[Any]) -> TakenTensor:
+def _taken(
+    entry: CheckpointEntry, variable: Variable, shape: tuple[int, ...]
+) -> tuple[DType, Box, tuple[int, ...]]:
+    """The type of an entry's tensor, the part that the variable has, and the tensor's shape."""
     dtype = _dtype(entry)
     if variable.dtype is not dtype:
         raise InvalidArgumentError(
@@ -62,17 +73,16 @@ def _taken(entry: CheckpointEntry, variable: Variable, array: NDArray[Any]) -> T
             f"{variable.dtype.name}; make the saver from the graph that made the variable",
         )
     if not entry.HasField("slice"):
-        shape = array.shape
-        return TakenTensor(entry.key, dtype, shape, Box.whole(shape), array)
+        return dtype, Box.whole(shape), shape
     box = _box(entry)
-    if box.shape != array.shape:
+    if box.shape != shape:
         raise InvalidArgumentError(
             None,
             None,
             f"{entry.node}: a part of shape {list(box.shape)} of {entry.key!r}, but its value has "
-            f"shape {list(array.shape)}",
+            f"shape {list(shape)}",
         )
-    return TakenTensor(entry.key, dtype, tuple(entry.slice.full_shape), box, array)
+    return dtype, box, tuple(entry.slice.full_shape)
 
 
 class Fit(NamedTuple):

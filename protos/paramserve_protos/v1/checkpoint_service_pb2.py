@@ -26,15 +26,15 @@ from paramserve_protos.v1 import tensor_shape_pb2 as paramserve__protos_dot_v1_d
 from paramserve_protos.v1 import types_pb2 as paramserve__protos_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-paramserve_protos/v1/checkpoint_service.proto\x12\rparamserve.v1\x1a\'paramserve_protos/v1/tensor_shape.proto\x1a paramserve_protos/v1/types.proto\":\n\x05Slice\x12\x12\n\nfull_shape\x18\x01 \x03(\x03\x12\x0e\n\x06offset\x18\x02 \x03(\x03\x12\r\n\x05shape\x18\x03 \x03(\x03\"\xe2\x01\n\x0f\x43heckpointEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0c\n\x04node\x18\x02 \x01(\t\x12\x11\n\tcontainer\x18\x03 \x01(\t\x12\x13\n\x0bshared_name\x18\x04 \x01(\t\x12#\n\x05slice\x18\x05 \x01(\x0b\x32\x14.paramserve.v1.Slice\x12&\n\x05\x64type\x18\x06 \x01(\x0e\x32\x17.paramserve.v1.DataType\x12\x0f\n\x07reshape\x18\x07 \x01(\x08\x12.\n\x05shape\x18\x08 \x01(\x0b\x32\x1f.paramserve.v1.TensorShapeProto\"\x89\x01\n\x0bStateUpdate\x12\x17\n\x0flatest_filename\x18\x01 \x01(\t\x12\x11\n\tall_paths\x18\x02 \x03(\t\x12\x16\n\x0e\x61ll_timestamps\x18\x03 \x03(\x01\x12\x14\n\x0c\x64\x65lete_paths\x18\x04 \x03(\t\x12 \n\x18last_preserved_timestamp\x18\x05 \x01(\x01\"\x89\x02\n\x0bSaveRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12/\n\x07\x65ntries\x18\x02 \x03(\x0b\x32\x1e.paramserve.v1.CheckpointEntry\x12/\n\x06\x66ormat\x18\x03 \x01(\x0e\x32\x1f.paramserve.v1.CheckpointFormat\x12\x10\n\x08has_step\x18\x04 \x01(\x08\x12\x0c\n\x04step\x18\x05 \x01(\x03\x12\x12\n\ngraph_hash\x18\x06 \x01(\x0c\x12)\n\x05state\x18\x07 \x01(\x0b\x32\x1a.paramserve.v1.StateUpdate\x12\x17\n\x0fmeta_graph_path\x18\x08 \x01(\t\x12\x12\n\nmeta_graph\x18\t \x01(\x0c\"+\n\x0cSaveResponse\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\r\n\x05\x62ytes\x18\x02 \x01(\x04\"<\n\x10\x42\x65ginSaveRequest\x12(\n\x04save\x18\x01 \x01(\x0b\x32\x1a.paramserve.v1.SaveRequest\"!\n\x11\x42\x65ginSaveResponse\x12\x0c\n\x04save\x18\x01 \x01(\x04\"3\n\x10\x41waitSaveRequest\x12\x0c\n\x04save\x18\x01 \x01(\x04\x12\x11\n\ttimeout_s\x18\x02 \x01(\x01\"Q\n\x11\x41waitSaveResponse\x12\x10\n\x08progress\x18\x01 \x01(\x01\x12*\n\x05saved\x18\x02 \x01(\x0b\x32\x1b.paramserve.v1.SaveResponse\"O\n\x0eRestoreRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12/\n\x07\x65ntries\x18\x02 \x03(\x0b\x32\x1e.paramserve.v1.CheckpointEntry\">\n\x10ReadStateRequest\x12\x11\n\tdirectory\x18\x01 \x01(\t\x12\x17\n\x0flatest_filename\x18\x02 \x01(\t\"\"\n\x11ReadStateResponse\x12\r\n\x05state\x18\x01 \x01(\x0c\"e\n\x13TakeSnapshotRequest\x12\x0f\n\x07save_id\x18\x01 \x01(\t\x12/\n\x07\x65ntries\x18\x02 \x03(\x0b\x32\x1e.paramserve.v1.CheckpointEntry\x12\x0c\n\x04path\x18\x03 \x01(\t\"/\n\x0eUnfinishedSave\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07save_id\x18\x02 \x01(\t\"\x90\x01\n\x11WriteShardRequest\x12\x0f\n\x07save_id\x18\x01 \x01(\t\x12\r\n\x05shard\x18\x02 \x01(\r\x12\x13\n\x0bshard_count\x18\x03 \x01(\r\x12/\n\x06\x66ormat\x18\x04 \x01(\x0e\x32\x1f.paramserve.v1.CheckpointFormat\x12\x15\n\rin_background\x18\x05 \x01(\x08\"\xd9\x01\n\x0bShardTensor\x12\x0b\n\x03key\x18\x01 \x01(\t\x12&\n\x05\x64type\x18\x02 \x01(\x0e\x32\x17.paramserve.v1.DataType\x12#\n\x05slice\x18\x03 \x01(\x0b\x32\x14.paramserve.v1.Slice\x12.\n\x05shape\x18\x04 \x01(\x0b\x32\x1f.paramserve.v1.TensorShapeProto\x12\x0e\n\x06offset\x18\x05 \x01(\x04\x12\r\n\x05\x62ytes\x18\x06 \x01(\x04\x12\x11\n\tchecksums\x18\x07 \x03(\x07\x12\x0e\n\x06record\x18\x08 \x01(\r\"\xe9\x01\n\x12WriteShardResponse\x12\x0c\n\x04\x66ile\x18\x01 \x01(\t\x12\r\n\x05\x62ytes\x18\x02 \x01(\x04\x12+\n\x07tensors\x18\x03 \x03(\x0b\x32\x1a.paramserve.v1.ShardTensor\x12\x14\n\x0cheader_bytes\x18\x04 \x01(\x04\x12\x17\n\x0fheader_checksum\x18\x05 \x01(\x07\x12\x13\n\x0b\x63hunk_bytes\x18\x06 \x01(\x04\x12\x12\n\ngeneration\x18\x07 \x01(\x04\x12\x31\n\nunfinished\x18\x08 \x03(\x0b\x32\x1d.paramserve.v1.UnfinishedSave\"c\n\x14PrepareCommitRequest\x12\x0f\n\x07save_id\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\x0c\x12\x17\n\x0fmeta_graph_path\x18\x03 \x01(\t\x12\x12\n\nmeta_graph\x18\x04 \x01(\x0c\" \n\rCommitRequest\x12\x0f\n\x07save_id\x18\x01 \x01(\t\"\x8f\x01\n\x11\x46inishSaveRequest\x12\x0f\n\x07save_id\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12)\n\x05state\x18\x03 \x01(\x0b\x32\x1a.paramserve.v1.StateUpdate\x12\x30\n\tabandoned\x18\x04 \x03(\x0b\x32\x1d.paramserve.v1.UnfinishedSave\"0\n\x11\x41\x64optIndexRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\x0c\"7\n\x10\x41\x62ortSaveRequest\x12\x0f\n\x07save_id\x18\x01 \x01(\t\x12\x12\n\nkeep_files\x18\x02 \x01(\x08\" \n\x10ReadIndexRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\">\n\nTableIndex\x12\x30\n\x05\x66iles\x18\x01 \x03(\x0b\x32!.paramserve.v1.WriteShardResponse\"b\n\x11ReadIndexResponse\x12\r\n\x05index\x18\x01 \x01(\x0c\x12\r\n\x05\x66iles\x18\x02 \x03(\t\x12/\n\x06\x66ormat\x18\x03 \x01(\x0e\x32\x1f.paramserve.v1.CheckpointFormat\"\xa8\x01\n\x13StageRestoreRequest\x12\x12\n\nrestore_id\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12/\n\x07\x65ntries\x18\x03 \x03(\x0b\x32\x1e.paramserve.v1.CheckpointEntry\x12\r\n\x05index\x18\x04 \x01(\x0c\x12/\n\x06\x66ormat\x18\x05 \x01(\x0e\x32\x1f.paramserve.v1.CheckpointFormat\"A\n\x14StageRestoreResponse\x12)\n\x07missing\x18\x01 \x03(\x0b\x32\x18.paramserve.v1.ByteRange\"Q\n\x12SupplyBytesRequest\x12\x12\n\nrestore_id\x18\x01 \x01(\t\x12\'\n\x05range\x18\x02 \x01(\x0b\x32\x18.paramserve.v1.ByteRange\"8\n\tByteRange\x12\x0c\n\x04\x66ile\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x04\x12\r\n\x05\x62ytes\x18\x03 \x01(\x04\"*\n\x14\x43ommitRestoreRequest\x12\x12\n\nrestore_id\x18\x01 \x01(\t\")\n\x13\x41\x62ortRestoreRequest\x12\x12\n\nrestore_id\x18\x01 \x01(\t\"I\n\x10ReadBytesRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\'\n\x05range\x18\x02 \x01(\x0b\x32\x18.paramserve.v1.ByteRange*\x7f\n\x10\x43heckpointFormat\x12!\n\x1d\x43HECKPOINT_FORMAT_SAFETENSORS\x10\x00\x12#\n\x1f\x43HECKPOINT_FORMAT_TENSORFLOW_V1\x10\x01\x12#\n\x1f\x43HECKPOINT_FORMAT_TENSORFLOW_V2\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-paramserve_protos/v1/checkpoint_service.proto\x12\rparamserve.v1\x1a\'paramserve_protos/v1/tensor_shape.proto\x1a paramserve_protos/v1/types.proto\":\n\x05Slice\x12\x12\n\nfull_shape\x18\x01 \x03(\x03\x12\x0e\n\x06offset\x18\x02 \x03(\x03\x12\r\n\x05shape\x18\x03 \x03(\x03\"\xe2\x01\n\x0f\x43heckpointEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0c\n\x04node\x18\x02 \x01(\t\x12\x11\n\tcontainer\x18\x03 \x01(\t\x12\x13\n\x0bshared_name\x18\x04 \x01(\t\x12#\n\x05slice\x18\x05 \x01(\x0b\x32\x14.paramserve.v1.Slice\x12&\n\x05\x64type\x18\x06 \x01(\x0e\x32\x17.paramserve.v1.DataType\x12\x0f\n\x07reshape\x18\x07 \x01(\x08\x12.\n\x05shape\x18\x08 \x01(\x0b\x32\x1f.paramserve.v1.TensorShapeProto\"\x89\x01\n\x0bStateUpdate\x12\x17\n\x0flatest_filename\x18\x01 \x01(\t\x12\x11\n\tall_paths\x18\x02 \x03(\t\x12\x16\n\x0e\x61ll_timestamps\x18\x03 \x03(\x01\x12\x14\n\x0c\x64\x65lete_paths\x18\x04 \x03(\t\x12 \n\x18last_preserved_timestamp\x18\x05 \x01(\x01\"\x89\x02\n\x0bSaveRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12/\n\x07\x65ntries\x18\x02 \x03(\x0b\x32\x1e.paramserve.v1.CheckpointEntry\x12/\n\x06\x66ormat\x18\x03 \x01(\x0e\x32\x1f.paramserve.v1.CheckpointFormat\x12\x10\n\x08has_step\x18\x04 \x01(\x08\x12\x0c\n\x04step\x18\x05 \x01(\x03\x12\x12\n\ngraph_hash\x18\x06 \x01(\x0c\x12)\n\x05state\x18\x07 \x01(\x0b\x32\x1a.paramserve.v1.StateUpdate\x12\x17\n\x0fmeta_graph_path\x18\x08 \x01(\t\x12\x12\n\nmeta_graph\x18\t \x01(\x0c\"+\n\x0cSaveResponse\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\r\n\x05\x62ytes\x18\x02 \x01(\x04\"<\n\x10\x42\x65ginSaveRequest\x12(\n\x04save\x18\x01 \x01(\x0b\x32\x1a.paramserve.v1.SaveRequest\"!\n\x11\x42\x65ginSaveResponse\x12\x0c\n\x04save\x18\x01 \x01(\x04\"3\n\x10\x41waitSaveRequest\x12\x0c\n\x04save\x18\x01 \x01(\x04\x12\x11\n\ttimeout_s\x18\x02 \x01(\x01\"Q\n\x11\x41waitSaveResponse\x12\x10\n\x08progress\x18\x01 \x01(\x01\x12*\n\x05saved\x18\x02 \x01(\x0b\x32\x1b.paramserve.v1.SaveResponse\"O\n\x0eRestoreRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12/\n\x07\x65ntries\x18\x02 \x03(\x0b\x32\x1e.paramserve.v1.CheckpointEntry\">\n\x10ReadStateRequest\x12\x11\n\tdirectory\x18\x01 \x01(\t\x12\x17\n\x0flatest_filename\x18\x02 \x01(\t\"\"\n\x11ReadStateResponse\x12\r\n\x05state\x18\x01 \x01(\x0c\"e\n\x13TakeSnapshotRequest\x12\x0f\n\x07save_id\x18\x01 \x01(\t\x12/\n\x07\x65ntries\x18\x02 \x03(\x0b\x32\x1e.paramserve.v1.CheckpointEntry\x12\x0c\n\x04path\x18\x03 \x01(\t\"/\n\x0eUnfinishedSave\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07save_id\x18\x02 \x01(\t\"\x90\x01\n\x11WriteShardRequest\x12\x0f\n\x07save_id\x18\x01 \x01(\t\x12\r\n\x05shard\x18\x02 \x01(\r\x12\x13\n\x0bshard_count\x18\x03 \x01(\r\x12/\n\x06\x66ormat\x18\x04 \x01(\x0e\x32\x1f.paramserve.v1.CheckpointFormat\x12\x15\n\rin_background\x18\x05 \x01(\x08\"\x89\x01\n\nTensorForm\x12&\n\x05\x64type\x18\x01 \x01(\x0e\x32\x17.paramserve.v1.DataType\x12.\n\x05shape\x18\x02 \x01(\x0b\x32\x1f.paramserve.v1.TensorShapeProto\x12#\n\x05slice\x18\x03 \x01(\x0b\x32\x14.paramserve.v1.Slice\"\xad\x01\n\x0cShardTensors\x12\x0b\n\x03key\x18\x01 \x03(\t\x12\x0c\n\x04\x66orm\x18\x02 \x03(\r\x12\x0e\n\x06offset\x18\x03 \x03(\x04\x12\r\n\x05\x62ytes\x18\x04 \x03(\x04\x12\x0e\n\x06record\x18\x05 \x03(\r\x12\x16\n\x0e\x63hecksum_count\x18\x06 \x03(\r\x12\x11\n\tchecksums\x18\x07 \x03(\x07\x12(\n\x05\x66orms\x18\x08 \x03(\x0b\x32\x19.paramserve.v1.TensorForm\"\xea\x01\n\x12WriteShardResponse\x12\x0c\n\x04\x66ile\x18\x01 \x01(\t\x12\r\n\x05\x62ytes\x18\x02 \x01(\x04\x12,\n\x07tensors\x18\x03 \x01(\x0b\x32\x1b.paramserve.v1.ShardTensors\x12\x14\n\x0cheader_bytes\x18\x04 \x01(\x04\x12\x17\n\x0fheader_checksum\x18\x05 \x01(\x07\x12\x13\n\x0b\x63hunk_bytes\x18\x06 \x01(\x04\x12\x12\n\ngeneration\x18\x07 \x01(\x04\x12\x31\n\nunfinished\x18\x08 \x03(\x0b\x32\x1d.paramserve.v1.UnfinishedSave\"c\n\x14PrepareCommitRequest\x12\x0f\n\x07save_id\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\x0c\x12\x17\n\x0fmeta_graph_path\x18\x03 \x01(\t\x12\x12\n\nmeta_graph\x18\x04 \x01(\x0c\" \n\rCommitRequest\x12\x0f\n\x07save_id\x18\x01 \x01(\t\"\x8f\x01\n\x11\x46inishSaveRequest\x12\x0f\n\x07save_id\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12)\n\x05state\x18\x03 \x01(\x0b\x32\x1a.paramserve.v1.StateUpdate\x12\x30\n\tabandoned\x18\x04 \x03(\x0b\x32\x1d.paramserve.v1.UnfinishedSave\"0\n\x11\x41\x64optIndexRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\x0c\"7\n\x10\x41\x62ortSaveRequest\x12\x0f\n\x07save_id\x18\x01 \x01(\t\x12\x12\n\nkeep_files\x18\x02 \x01(\x08\" \n\x10ReadIndexRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\">\n\nTableIndex\x12\x30\n\x05\x66iles\x18\x01 \x03(\x0b\x32!.paramserve.v1.WriteShardResponse\"b\n\x11ReadIndexResponse\x12\r\n\x05index\x18\x01 \x01(\x0c\x12\r\n\x05\x66iles\x18\x02 \x03(\t\x12/\n\x06\x66ormat\x18\x03 \x01(\x0e\x32\x1f.paramserve.v1.CheckpointFormat\"\xa8\x01\n\x13StageRestoreRequest\x12\x12\n\nrestore_id\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12/\n\x07\x65ntries\x18\x03 \x03(\x0b\x32\x1e.paramserve.v1.CheckpointEntry\x12\r\n\x05index\x18\x04 \x01(\x0c\x12/\n\x06\x66ormat\x18\x05 \x01(\x0e\x32\x1f.paramserve.v1.CheckpointFormat\"A\n\x14StageRestoreResponse\x12)\n\x07missing\x18\x01 \x03(\x0b\x32\x18.paramserve.v1.ByteRange\"Q\n\x12SupplyBytesRequest\x12\x12\n\nrestore_id\x18\x01 \x01(\t\x12\'\n\x05range\x18\x02 \x01(\x0b\x32\x18.paramserve.v1.ByteRange\"8\n\tByteRange\x12\x0c\n\x04\x66ile\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x04\x12\r\n\x05\x62ytes\x18\x03 \x01(\x04\"*\n\x14\x43ommitRestoreRequest\x12\x12\n\nrestore_id\x18\x01 \x01(\t\")\n\x13\x41\x62ortRestoreRequest\x12\x12\n\nrestore_id\x18\x01 \x01(\t\"I\n\x10ReadBytesRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\'\n\x05range\x18\x02 \x01(\x0b\x32\x18.paramserve.v1.ByteRange*\x7f\n\x10\x43heckpointFormat\x12!\n\x1d\x43HECKPOINT_FORMAT_SAFETENSORS\x10\x00\x12#\n\x1f\x43HECKPOINT_FORMAT_TENSORFLOW_V1\x10\x01\x12#\n\x1f\x43HECKPOINT_FORMAT_TENSORFLOW_V2\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'paramserve_protos.v1.checkpoint_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CHECKPOINTFORMAT']._serialized_start=3177
-  _globals['_CHECKPOINTFORMAT']._serialized_end=3304
+  _globals['_CHECKPOINTFORMAT']._serialized_start=3274
+  _globals['_CHECKPOINTFORMAT']._serialized_end=3401
   _globals['_SLICE']._serialized_start=139
   _globals['_SLICE']._serialized_end=197
   _globals['_CHECKPOINTENTRY']._serialized_start=200
@@ -65,38 +65,40 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_UNFINISHEDSAVE']._serialized_end=1445
   _globals['_WRITESHARDREQUEST']._serialized_start=1448
   _globals['_WRITESHARDREQUEST']._serialized_end=1592
-  _globals['_SHARDTENSOR']._serialized_start=1595
-  _globals['_SHARDTENSOR']._serialized_end=1812
-  _globals['_WRITESHARDRESPONSE']._serialized_start=1815
-  _globals['_WRITESHARDRESPONSE']._serialized_end=2048
-  _globals['_PREPARECOMMITREQUEST']._serialized_start=2050
-  _globals['_PREPARECOMMITREQUEST']._serialized_end=2149
-  _globals['_COMMITREQUEST']._serialized_start=2151
-  _globals['_COMMITREQUEST']._serialized_end=2183
-  _globals['_FINISHSAVEREQUEST']._serialized_start=2186
-  _globals['_FINISHSAVEREQUEST']._serialized_end=2329
-  _globals['_ADOPTINDEXREQUEST']._serialized_start=2331
-  _globals['_ADOPTINDEXREQUEST']._serialized_end=2379
-  _globals['_ABORTSAVEREQUEST']._serialized_start=2381
-  _globals['_ABORTSAVEREQUEST']._serialized_end=2436
-  _globals['_READINDEXREQUEST']._serialized_start=2438
-  _globals['_READINDEXREQUEST']._serialized_end=2470
-  _globals['_TABLEINDEX']._serialized_start=2472
-  _globals['_TABLEINDEX']._serialized_end=2534
-  _globals['_READINDEXRESPONSE']._serialized_start=2536
-  _globals['_READINDEXRESPONSE']._serialized_end=2634
-  _globals['_STAGERESTOREREQUEST']._serialized_start=2637
-  _globals['_STAGERESTOREREQUEST']._serialized_end=2805
-  _globals['_STAGERESTORERESPONSE']._serialized_start=2807
-  _globals['_STAGERESTORERESPONSE']._serialized_end=2872
-  _globals['_SUPPLYBYTESREQUEST']._serialized_start=2874
-  _globals['_SUPPLYBYTESREQUEST']._serialized_end=2955
-  _globals['_BYTERANGE']._serialized_start=2957
-  _globals['_BYTERANGE']._serialized_end=3013
-  _globals['_COMMITRESTOREREQUEST']._serialized_start=3015
-  _globals['_COMMITRESTOREREQUEST']._serialized_end=3057
-  _globals['_ABORTRESTOREREQUEST']._serialized_start=3059
-  _globals['_ABORTRESTOREREQUEST']._serialized_end=3100
-  _globals['_READBYTESREQUEST']._serialized_start=3102
-  _globals['_READBYTESREQUEST']._serialized_end=3175
+  _globals['_TENSORFORM']._serialized_start=1595
+  _globals['_TENSORFORM']._serialized_end=1732
+  _globals['_SHARDTENSORS']._serialized_start=1735
+  _globals['_SHARDTENSORS']._serialized_end=1908
+  _globals['_WRITESHARDRESPONSE']._serialized_start=1911
+  _globals['_WRITESHARDRESPONSE']._serialized_end=2145
+  _globals['_PREPARECOMMITREQUEST']._serialized_start=2147
+  _globals['_PREPARECOMMITREQUEST']._serialized_end=2246
+  _globals['_COMMITREQUEST']._serialized_start=2248
+  _globals['_COMMITREQUEST']._serialized_end=2280
+  _globals['_FINISHSAVEREQUEST']._serialized_start=2283
+  _globals['_FINISHSAVEREQUEST']._serialized_end=2426
+  _globals['_ADOPTINDEXREQUEST']._serialized_start=2428
+  _globals['_ADOPTINDEXREQUEST']._serialized_end=2476
+  _globals['_ABORTSAVEREQUEST']._serialized_start=2478
+  _globals['_ABORTSAVEREQUEST']._serialized_end=2533
+  _globals['_READINDEXREQUEST']._serialized_start=2535
+  _globals['_READINDEXREQUEST']._serialized_end=2567
+  _globals['_TABLEINDEX']._serialized_start=2569
+  _globals['_TABLEINDEX']._serialized_end=2631
+  _globals['_READINDEXRESPONSE']._serialized_start=2633
+  _globals['_READINDEXRESPONSE']._serialized_end=2731
+  _globals['_STAGERESTOREREQUEST']._serialized_start=2734
+  _globals['_STAGERESTOREREQUEST']._serialized_end=2902
+  _globals['_STAGERESTORERESPONSE']._serialized_start=2904
+  _globals['_STAGERESTORERESPONSE']._serialized_end=2969
+  _globals['_SUPPLYBYTESREQUEST']._serialized_start=2971
+  _globals['_SUPPLYBYTESREQUEST']._serialized_end=3052
+  _globals['_BYTERANGE']._serialized_start=3054
+  _globals['_BYTERANGE']._serialized_end=3110
+  _globals['_COMMITRESTOREREQUEST']._serialized_start=3112
+  _globals['_COMMITRESTOREREQUEST']._serialized_end=3154
+  _globals['_ABORTRESTOREREQUEST']._serialized_start=3156
+  _globals['_ABORTRESTOREREQUEST']._serialized_end=3197
+  _globals['_READBYTESREQUEST']._serialized_start=3199
+  _globals['_READBYTESREQUEST']._serialized_end=3272
 # @@protoc_insertion_point(module_scope)

@@ -174,25 +174,35 @@ class WriteShardRequest(_message.Message):
     in_background: bool
     def __init__(self, save_id: _Optional[str] = ..., shard: _Optional[int] = ..., shard_count: _Optional[int] = ..., format: _Optional[_Union[CheckpointFormat, str]] = ..., in_background: bool = ...) -> None: ...
 
-class ShardTensor(_message.Message):
-    __slots__ = ("key", "dtype", "slice", "shape", "offset", "bytes", "checksums", "record")
-    KEY_FIELD_NUMBER: _ClassVar[int]
+class TensorForm(_message.Message):
+    __slots__ = ("dtype", "shape", "slice")
     DTYPE_FIELD_NUMBER: _ClassVar[int]
-    SLICE_FIELD_NUMBER: _ClassVar[int]
     SHAPE_FIELD_NUMBER: _ClassVar[int]
+    SLICE_FIELD_NUMBER: _ClassVar[int]
+    dtype: _types_pb2.DataType
+    shape: _tensor_shape_pb2.TensorShapeProto
+    slice: Slice
+    def __init__(self, dtype: _Optional[_Union[_types_pb2.DataType, str]] = ..., shape: _Optional[_Union[_tensor_shape_pb2.TensorShapeProto, _Mapping]] = ..., slice: _Optional[_Union[Slice, _Mapping]] = ...) -> None: ...
+
+class ShardTensors(_message.Message):
+    __slots__ = ("key", "form", "offset", "bytes", "record", "checksum_count", "checksums", "forms")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    FORM_FIELD_NUMBER: _ClassVar[int]
     OFFSET_FIELD_NUMBER: _ClassVar[int]
     BYTES_FIELD_NUMBER: _ClassVar[int]
-    CHECKSUMS_FIELD_NUMBER: _ClassVar[int]
     RECORD_FIELD_NUMBER: _ClassVar[int]
-    key: str
-    dtype: _types_pb2.DataType
-    slice: Slice
-    shape: _tensor_shape_pb2.TensorShapeProto
-    offset: int
-    bytes: int
+    CHECKSUM_COUNT_FIELD_NUMBER: _ClassVar[int]
+    CHECKSUMS_FIELD_NUMBER: _ClassVar[int]
+    FORMS_FIELD_NUMBER: _ClassVar[int]
+    key: _containers.RepeatedScalarFieldContainer[str]
+    form: _containers.RepeatedScalarFieldContainer[int]
+    offset: _containers.RepeatedScalarFieldContainer[int]
+    bytes: _containers.RepeatedScalarFieldContainer[int]
+    record: _containers.RepeatedScalarFieldContainer[int]
+    checksum_count: _containers.RepeatedScalarFieldContainer[int]
     checksums: _containers.RepeatedScalarFieldContainer[int]
-    record: int
-    def __init__(self, key: _Optional[str] = ..., dtype: _Optional[_Union[_types_pb2.DataType, str]] = ..., slice: _Optional[_Union[Slice, _Mapping]] = ..., shape: _Optional[_Union[_tensor_shape_pb2.TensorShapeProto, _Mapping]] = ..., offset: _Optional[int] = ..., bytes: _Optional[int] = ..., checksums: _Optional[_Iterable[int]] = ..., record: _Optional[int] = ...) -> None: ...
+    forms: _containers.RepeatedCompositeFieldContainer[TensorForm]
+    def __init__(self, key: _Optional[_Iterable[str]] = ..., form: _Optional[_Iterable[int]] = ..., offset: _Optional[_Iterable[int]] = ..., bytes: _Optional[_Iterable[int]] = ..., record: _Optional[_Iterable[int]] = ..., checksum_count: _Optional[_Iterable[int]] = ..., checksums: _Optional[_Iterable[int]] = ..., forms: _Optional[_Iterable[_Union[TensorForm, _Mapping]]] = ...) -> None: ...
 
 class WriteShardResponse(_message.Message):
     __slots__ = ("file", "bytes", "tensors", "header_bytes", "header_checksum", "chunk_bytes", "generation", "unfinished")
@@ -206,13 +216,13 @@ class WriteShardResponse(_message.Message):
     UNFINISHED_FIELD_NUMBER: _ClassVar[int]
     file: str
     bytes: int
-    tensors: _containers.RepeatedCompositeFieldContainer[ShardTensor]
+    tensors: ShardTensors
     header_bytes: int
     header_checksum: int
     chunk_bytes: int
     generation: int
     unfinished: _containers.RepeatedCompositeFieldContainer[UnfinishedSave]
-    def __init__(self, file: _Optional[str] = ..., bytes: _Optional[int] = ..., tensors: _Optional[_Iterable[_Union[ShardTensor, _Mapping]]] = ..., header_bytes: _Optional[int] = ..., header_checksum: _Optional[int] = ..., chunk_bytes: _Optional[int] = ..., generation: _Optional[int] = ..., unfinished: _Optional[_Iterable[_Union[UnfinishedSave, _Mapping]]] = ...) -> None: ...
+    def __init__(self, file: _Optional[str] = ..., bytes: _Optional[int] = ..., tensors: _Optional[_Union[ShardTensors, _Mapping]] = ..., header_bytes: _Optional[int] = ..., header_checksum: _Optional[int] = ..., chunk_bytes: _Optional[int] = ..., generation: _Optional[int] = ..., unfinished: _Optional[_Iterable[_Union[UnfinishedSave, _Mapping]]] = ...) -> None: ...
 
 class PrepareCommitRequest(_message.Message):
     __slots__ = ("save_id", "index", "meta_graph_path", "meta_graph")

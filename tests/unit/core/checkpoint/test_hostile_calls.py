@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from checkpoint_tasks import Task, Tasks, entries_of, entry
 from paramserve_core import dtypes
+from paramserve_core.checkpoint.contents import Contents
 from paramserve_core.checkpoint.index import Layout, decode_index, encode_index
+from paramserve_core.checkpoint.slices import Box
 from paramserve_core.errors import (
     FailedPreconditionError,
     InvalidArgumentError,
@@ -262,8 +264,10 @@ def test_huge_tensor_in_an_index_is_refused_without_allocating(task):
     shard = messages.WriteShardResponse(
         file=f"m.{SAVE}-00000-of-00001.safetensors", bytes=1 << 62, chunk_bytes=1 << 50
     )
-    tensor = shard.tensors.add(key="v", dtype=dtypes.float64.as_datatype_enum, bytes=1 << 60)
-    tensor.shape.dim.add(size=1 << 57)
+    described = Contents()
+    shape = (1 << 57,)
+    described.add("v", dtypes.float64, shape, Box.whole(shape), 0, 1 << 60)
+    described.write_to(shard.tensors)
     request = messages.StageRestoreRequest(
         restore_id=SAVE,
         path="m",
