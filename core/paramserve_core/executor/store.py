@@ -30,7 +30,7 @@ import contextlib
 import itertools
 import sys
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Final
 
@@ -75,6 +75,14 @@ def read_only(array: Array) -> Array:
     # By position, which NumPy's stubs forbid: a keyword costs three times as much.
     view.setflags(False)  # type: ignore[call-arg]
     return view
+
+
+def all_read_only(arrays: Iterable[Array]) -> list[Array]:
+    """`read_only` of each."""
+    views = [array.view() for array in arrays]
+    for view in views:
+        view.setflags(False)  # type: ignore[call-arg]
+    return views
 
 
 class Variable(_Holder):
@@ -144,11 +152,16 @@ class Variable(_Holder):
         """
         if self._is_away:
             self._bring_home()
-        self._lock_to_read()
+        # Not by `_lock_to_read`, `_value` and `read_only`: a pull of many small ones is this.
+        if self._copies or not self._lock.acquire(False):
+            self._lock_to_read()
         try:
-            return read_only(self._value())
+            array = self._array
+            view = self._value() if array is None else array.view()
         finally:
             self._lock.release()
+        view.setflags(False)  # type: ignore[call-arg]
+        return view
 
     def read_if_initialized(self) -> Array | None:
         """A lease on the current value, or None before the first."""
@@ -428,9 +441,7 @@ def read_all(variables: Sequence[Variable]) -> list[Array]:
     Raises:
         FailedPreconditionError: one of them has no value yet.
     """
-    with contextlib.ExitStack() as stack:
-        for variable in _in_order(variables):
-            stack.enter_context(variable._turn)
+    with _turns(variables):
         return [read_only(variable._value()) for variable in variables]
 
 
@@ -454,19 +465,33 @@ def assign_all(values: Sequence[tuple[Variable, Array]]) -> list[Array | None]:
     for variable, value in values:
         if type(value.base) is np.ndarray:
             raise ValueError(f"{variable.name}: the value is a view, which leases cannot protect")
-    with contextlib.ExitStack() as stack:
-        for variable in _in_order([variable for variable, _ in values]):
-            stack.enter_context(variable._turn)
-        change_bytes = sum(value.nbytes - variable.nbytes for variable, value in values)
+    with _turns([variable for variable, _ in values]):
+        before = [variable._array for variable, _ in values]
         if values:
             first = values[0][0]
-            first._budget.change(change_bytes, first.name)
-        before = [variable._array for variable, _ in values]
+            freed_bytes = sum([array.nbytes for array in before if array is not None])
+            taken_bytes = sum([value.nbytes for _, value in values])
+            first._budget.change(taken_bytes - freed_bytes, first.name)
         for variable, value in values:
             with variable._lock:
                 variable._array = value
                 variable._is_away = not variable._memory.has(value)
     return before
+
+
+@contextlib.contextmanager
+def _turns(variables: Iterable[Variable]) -> Iterator[None]:
+    """Has the turns of all variables for the length of the block. There may be 100,000."""
+    taken: list[FairLock] = []
+    try:
+        for variable in _in_order(variables):
+            turn = variable._turn
+            turn.acquire()
+            taken.append(turn)
+        yield
+    finally:
+        for turn in taken:
+            turn.release()
 
 
 def _in_order(variables: Iterable[Variable]) -> list[Variable]:
