@@ -26,7 +26,8 @@ from numpy.typing import NDArray
 from paramserve_core.checkpoint.background import Watcher
 from paramserve_core.checkpoint.collector import collector_paused
 from paramserve_core.checkpoint.finding import Found, choose, not_found
-from paramserve_core.checkpoint.index import Layout, encode_index, layout_of
+from paramserve_core.checkpoint.index import Layout, layout_of
+from paramserve_core.checkpoint.index_file import encode_index
 from paramserve_core.checkpoint.merging import merge_shards
 from paramserve_core.checkpoint.tf_bundle import encode_bundle_index
 from paramserve_core.errors import (

@@ -15,7 +15,8 @@ from google.protobuf.message import DecodeError
 
 from paramserve_core.checkpoint.collector import collector_paused
 from paramserve_core.checkpoint.disk import Disk, read_whole
-from paramserve_core.checkpoint.index import MAX_INDEX_BYTES, Index, Layout, decode_index, layout_of
+from paramserve_core.checkpoint.index import MAX_INDEX_BYTES, Index, Layout, layout_of
+from paramserve_core.checkpoint.index_file import decode_index
 from paramserve_core.checkpoint.json_fields import MalformedError
 from paramserve_core.checkpoint.merging import merge_shards
 from paramserve_core.checkpoint.places import CheckpointPlace

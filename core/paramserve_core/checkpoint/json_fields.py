@@ -10,23 +10,24 @@ Thread rule: pure functions and immutable objects.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 MAX_NAME_BYTES = 4096
 MAX_RANK = 32
 MAX_INT = (1 << 63) - 1
-HEXADECIMAL = "0123456789abcdef"
 
 
 class MalformedError(ValueError):
     """What was read is not what the format says."""
 
 
-def parse_object(text: bytes) -> Fields:
+def parse_object(text: bytes | str) -> Fields:
     """The JSON object in `text`."""
     try:
-        value = json.loads(text.decode(), object_pairs_hook=_unique, parse_constant=_refuse)
+        if isinstance(text, bytes):
+            text = text.decode()
+        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
         if isinstance(error, MalformedError):
             raise
@@ -37,12 +38,21 @@ def parse_object(text: bytes) -> Fields:
 def parse_first(text: bytes) -> Fields:
     """The JSON object that `text` begins with, whatever follows."""
     try:
-        value, _ = _DECODER.raw_decode(text.decode())
+        decoded = text.decode()
+    except UnicodeDecodeError as error:
+        raise MalformedError(f"no valid JSON ({error})") from None
+    return Fields(parse_value(decoded, 0)[0], "the file")
+
+
+def parse_value(text: str, position: int) -> tuple[Any, int]:
+    """The JSON value at a position of `text`, and where it ends; whatever follows."""
+    try:
+        value: tuple[Any, int] = _DECODER.raw_decode(text, position)
     except (ValueError, RecursionError) as error:
         if isinstance(error, MalformedError):
             raise
         raise MalformedError(f"no valid JSON ({error})") from None
-    return Fields(value, "the file")
+    return value
 
 
 def quoted(text: str) -> str:
@@ -80,6 +90,11 @@ class Fields:
             raise MalformedError(f"{self._where} should be an object, is {_shown(value)}")
 
     @property
+    def name(self) -> str:
+        """What the object is called in errors."""
+        return self._name
+
+    @property
     def _where(self) -> str:
         # Put together when something is wrong only: there may be 100,000 objects.
         return self._name if self._outer is None else f"{self._name:.100} of {self._outer._where}"
@@ -89,10 +104,6 @@ class Fields:
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._members)
-
-    def items(self) -> Iterable[tuple[str, Any]]:
-        """Names and values, which nobody has looked at."""
-        return self._members.items()
 
     def only(self, *names: str) -> None:
         """Refuses members that are not among `names`."""
@@ -156,7 +167,7 @@ class Fields:
         raise self._wrong(name, f"an integer from {minimum} to {maximum}", value)
 
     def _checksum(self, name: str, value: Any) -> int:
-        if isinstance(value, str) and len(value) == 8 and not value.strip(HEXADECIMAL):
+        if isinstance(value, str) and len(value) == 8 and not value.strip("0123456789abcdef"):
             return int(value, 16)
         raise self._wrong(name, "8 hexadecimal digits", value)
 

@@ -21,7 +21,8 @@ from typing import Final
 from google.protobuf import text_format
 
 from paramserve_core.checkpoint.disk import Disk, read_whole, write_new
-from paramserve_core.checkpoint.index import MAX_INDEX_BYTES, IndexHead, decode_head
+from paramserve_core.checkpoint.index import MAX_INDEX_BYTES
+from paramserve_core.checkpoint.index_file import IndexHead, decode_head
 from paramserve_core.checkpoint.json_fields import MalformedError
 from paramserve_core.checkpoint.places import (
     TEMPORARY,

@@ -25,7 +25,8 @@ from google.protobuf.message import DecodeError
 
 from paramserve_core.checkpoint.collector import collector_paused
 from paramserve_core.checkpoint.disk import Disk, DiskFile, op_error, write_new
-from paramserve_core.checkpoint.index import IndexHead, Layout, decode_head, layout_of
+from paramserve_core.checkpoint.index import Layout, layout_of
+from paramserve_core.checkpoint.index_file import IndexHead, decode_head
 from paramserve_core.checkpoint.json_fields import MalformedError
 from paramserve_core.checkpoint.places import (
     CheckpointPlace,

@@ -2,6 +2,7 @@
 
 import json
 import zlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,9 +20,8 @@ from paramserve_core.checkpoint.index import (
     Part,
     StoredFile,
     StoredTensor,
-    decode_index,
-    encode_index,
 )
+from paramserve_core.checkpoint.index_file import decode_index, encode_index
 from paramserve_core.checkpoint.json_fields import MalformedError
 from paramserve_core.checkpoint.safetensors import (
     HeaderEntry,
@@ -163,6 +163,75 @@ def test_name_twice_in_an_index_is_refused():
     body = content.replace(b'"none": {', b'"table": {', 1)[: -len('"00000000"\n}')]
     with pytest.raises(MalformedError, match="one name twice"):
         decode_index(body + f'"{zlib.crc32(body):08x}"\n}}'.encode())
+
+
+def resealed(content: bytes, *changes: tuple[str, str]) -> bytes:
+    """An index file with some of its text changed, and the checksum that it should have."""
+    text = content.decode()
+    for old, new in changes:
+        assert text.count(old) == 1
+        text = text.replace(old, new)
+    body = text.encode()[: -len('"00000000"\n}')]
+    return body + f'"{zlib.crc32(body):08x}"\n}}'.encode()
+
+
+def small_tensors(names, **changes) -> Index:
+    """An index of tensors that are all alike."""
+    box = Box.whole((6,))
+    parts = [
+        Part(box, FILE, 128 + 24 * i, 24, (i * 0x1234567,), CHUNK_BYTES)
+        for i, _ in enumerate(names)
+    ]
+    return an_index(
+        tensors={
+            name: StoredTensor(dtypes.float32, (6,), (part,))
+            for name, part in zip(names, parts, strict=True)
+        },
+        files={FILE: StoredFile(nbytes=128 + 24 * len(parts), header_bytes=128, header_checksum=9)},
+        **changes,
+    )
+
+
+@settings(deadline=None)
+@given(st.lists(st.text(), unique=True, max_size=8), st.booleans())
+def test_index_says_the_same_however_it_is_laid_out(names, has_parts):
+    names = [name for name in names if not any("\ud800" <= char <= "\udfff" for char in name)]
+    index = small_tensors(names)
+    if has_parts:
+        others = an_index().tensors
+        index = replace(index, tensors={**index.tensors, **others, "last": others["none"]})
+        index = replace(index, files={FILE: StoredFile(nbytes=1 << 20, header_bytes=128)})
+    content = encode_index(index)
+    members = json.loads(content)
+    del members["checksum"]
+    assert decode_index(content) == index
+    assert decode_index(sealed(members)) == index
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ('"b": {', '"a": {', "one name twice"),
+        ('"b": {', '"b" : {', "no valid JSON"),
+        ('}]}, "b"', '}]} , "b"', "no valid JSON"),
+        ('}]}, "b"', '}]}  "b"', "no valid JSON"),
+        ('}]}},\n "files"', '}]}, },\n "files"', "no valid JSON"),
+        ('}]}},\n "files"', '}]}, "c"},\n "files"', "no valid JSON"),
+        ('}]}},\n "files"', '}]}, 1: {}},\n "files"', "a name should be a string"),
+        ('}]}},\n "files"', '}]}, "c": 1},\n "files"', "'c' of 'tensors'.*should be an object"),
+        ('"offset": 152', '"offset": 176', "not within the file"),
+        ('"offset": 152', '"offset": 127', "not within the file"),
+        ('"offset": 152', '"offset": 0152', "no valid JSON"),
+        ('"offset": 152', '"offset": 99999999999999999999', "should be an integer"),
+        ('"offset": 152', '"offset": 152.0', "should be an integer"),
+        ('"01234567"', '"0123456G"', "hexadecimal"),
+        ('"01234567"', '"0123456"', "hexadecimal"),
+    ],
+)
+def test_tensor_that_is_not_like_the_one_before_is_read_with_care(old, new, reason):
+    content = encode_index(small_tensors(["a", "b"]))
+    with pytest.raises(MalformedError, match=reason):
+        decode_index(resealed(content, (old, new)))
 
 
 # ----- safetensors

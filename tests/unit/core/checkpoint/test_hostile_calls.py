@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from checkpoint_tasks import Task, Tasks, entries_of, entry
 from paramserve_core import dtypes
 from paramserve_core.checkpoint.contents import Contents
-from paramserve_core.checkpoint.index import Layout, decode_index, encode_index
+from paramserve_core.checkpoint.index import Layout
+from paramserve_core.checkpoint.index_file import decode_index, encode_index
 from paramserve_core.checkpoint.slices import Box
 from paramserve_core.errors import (
     FailedPreconditionError,

@@ -82,7 +82,7 @@ def test_any_array_comes_back_in_chunks_of_any_size(tmp_path_factory, array, chu
     array.reshape(-1).view(np.uint8)[...] = np.arange(array.nbytes) % 2
     task.set(v=array)
     with pytest.MonkeyPatch.context() as patch:
-        for module in ("index", "shard"):
+        for module in ("index_file", "shard"):
             patch.setattr(f"paramserve_core.checkpoint.{module}.CHUNK_BYTES", chunk_bytes)
         Tasks(task).save("model", *entries_of({"v": array}))
         other = Task(root)
@@ -189,7 +189,7 @@ def cut(array, *boundaries, axis=0):
 def test_partitioned_variable_restores_into_any_partitioning(
     tmp_path, monkeypatch, layout, dtype, saved_axis, restored_axis
 ):
-    for module in ("index", "shard"):
+    for module in ("index_file", "shard"):
         monkeypatch.setattr(f"paramserve_core.checkpoint.{module}.CHUNK_BYTES", 24)
     full = np.arange(63).reshape(9, 7)
     full = full.astype(dtype) if dtype is not object else array_of(full.astype(str))

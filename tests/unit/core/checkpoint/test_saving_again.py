@@ -5,7 +5,8 @@ import os
 import pytest
 
 from checkpoint_tasks import Task, Tasks, entries_of, two_tasks
-from paramserve_core.checkpoint.index import Layout, encode_index
+from paramserve_core.checkpoint.index import Layout
+from paramserve_core.checkpoint.index_file import encode_index
 from paramserve_core.checkpoint.merging import merge_shards
 from paramserve_core.errors import (
     AbortedError,
