@@ -8,9 +8,9 @@ Thread rule: immutable once made.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from numbers import Integral
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,9 @@ from paramserve_core.dtypes import bool as bool_
 from paramserve_core.values import as_ndarray
 
 Array: TypeAlias = NDArray[Any]
+
+_MANY: Final = 8
+"""With so many feeds it is faster to compare all types and then all shapes."""
 
 
 class _Slot(Protocol):
@@ -62,6 +65,13 @@ class FedTensor:
         self._whole_shape: tuple[int | None, ...] | None = None
         if tensor.shape.is_fully_defined():
             self._whole_shape = tuple(tensor.shape.as_list())
+
+    @property
+    def kind(self) -> tuple[np.dtype[Any], tuple[int | None, ...]] | None:
+        """Type and shape of an array that needs no further thought; None: there are several."""
+        if self._numpy_dtype is None or self._whole_shape is None:
+            return None
+        return self._numpy_dtype, self._whole_shape
 
     @property
     def tensors(self) -> list[Tensor]:
@@ -161,7 +171,12 @@ class Feeds:
         self._graph = graph
         self._keys = list(keys)  # keeps the elements alive, see `fetches.structure_key`
         self._slots = [self._slot(key) for key in self._keys]
-        self._single = [slot.array for slot in self._slots if isinstance(slot, FedTensor)]
+        single = [slot for slot in self._slots if isinstance(slot, FedTensor)]
+        self._single = [slot.array for slot in single]
+        kinds = [slot.kind for slot in single if slot.kind is not None]
+        self._is_compared_at_once = len(kinds) == len(self._slots) >= _MANY
+        self._dtypes = [dtype for dtype, _ in kinds]
+        self._shapes = [shape for _, shape in kinds]
         self.tensors = [tensor for slot in self._slots for tensor in slot.tensors]
         seen: set[Tensor] = set()
         for tensor in self.tensors:
@@ -190,6 +205,10 @@ class Feeds:
             TypeError: a value cannot become a tensor of the key's type.
             ValueError: a value's shape, or a number in it, does not fit.
         """
+        if self._is_compared_at_once:
+            values = list(values)
+            if self._are_as_expected(values):
+                return values
         if len(self._single) == len(self._slots):
             return [array(value) for array, value in zip(self._single, values, strict=True)]
         return [
@@ -197,6 +216,14 @@ class Feeds:
             for slot, value in zip(self._slots, values, strict=True)
             for array in slot.convert(value)
         ]
+
+    def _are_as_expected(self, values: Sequence[Any]) -> bool:
+        """Whether `convert` need only pass them on."""
+        return (
+            set(map(type, values)) == {np.ndarray}
+            and [value.dtype for value in values] == self._dtypes
+            and [value.shape for value in values] == self._shapes
+        )
 
     def _slot(self, key: Any) -> _Slot:
         if isinstance(key, tuple):

@@ -9,6 +9,7 @@ Thread rule: immutable once made.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any, NamedTuple, TypeAlias
 
 from numpy.typing import NDArray
@@ -94,9 +95,8 @@ class Fetches:
             values: one array per tensor; the list is changed. A scalar becomes NumPy's scalar of
                 its type (`bytes` for a string), as in TensorFlow.
         """
-        for index, value in enumerate(values):
-            if not value.ndim:
-                values[index] = value[()]
+        if 0 in [value.ndim for value in values]:
+            values[:] = [value if value.ndim else value[()] for value in values]
         return self._pack(values)
 
     def _packer(self, structure: Any) -> Pack:
@@ -121,7 +121,7 @@ class Fetches:
             self._operations[element] = None
             return _nothing
         position = self._position.setdefault(element, len(self._position))
-        return _first if position == 0 else lambda values: values[position]
+        return itemgetter(position)
 
     def _element(self, fetch: Any) -> Tensor | Operation:
         try:
@@ -167,10 +167,6 @@ class Fetches:
         if slices.dense_shape is not None:
             shape = self._element_packer(slices.dense_shape)
         return lambda values: IndexedSlicesValue(rows(values), indices(values), shape(values))
-
-
-def _first(values: Sequence[Any]) -> Any:
-    return values[0]
 
 
 def _nothing(values: Sequence[Any]) -> None:

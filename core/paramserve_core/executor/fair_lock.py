@@ -39,7 +39,7 @@ class FairLock:
 
     def acquire(self) -> None:
         """Takes the lock; waits until all that came earlier have had it."""
-        if not self._waiting and self._held.acquire(blocking=False):
+        if not self._waiting and self._held.acquire(False):
             return
         turn = threading.Lock()
         turn.acquire()
@@ -54,7 +54,7 @@ class FairLock:
 
     def try_acquire(self) -> bool:
         """Takes the lock if nobody has it or waits for it; answers whether it did."""
-        return not self._waiting and self._held.acquire(blocking=False)
+        return not self._waiting and self._held.acquire(False)
 
     def release(self) -> None:
         """Passes the lock to whoever has waited longest."""
@@ -70,7 +70,7 @@ class FairLock:
     def _pass_on(self) -> None:
         """Gives the lock to the first in the queue, if nobody has it."""
         with self._lock:
-            if self._waiting and self._held.acquire(blocking=False):
+            if self._waiting and self._held.acquire(False):
                 self._waiting.popleft().release()
 
     def _withdraw(self, turn: threading.Lock) -> None:

@@ -25,11 +25,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, MutableMapping, Sequence
 from contextlib import nullcontext
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, NoReturn
 
 from numpy.typing import NDArray
 
-from paramserve_core.errors import InvalidArgumentError, OpError
+from paramserve_core.errors import FailedPreconditionError, InvalidArgumentError
 from paramserve_core.executor.batches import with_batches
 from paramserve_core.executor.compiler import Block, StageNodes
 from paramserve_core.executor.host_functions import CALLING_OPS
@@ -158,7 +158,24 @@ class Program:
                         runnable.run(step, values, run_one)
         for name, slot in self._retained:
             kept[name] = values[slot]
-        return [_result(name, values[slot]) for name, slot in self._returned]
+        return self._results(values)
+
+    def _results(self, values: Sequence[Any]) -> list[Array]:
+        results: list[Array] = []
+        name = ""
+        try:
+            for name, slot in self._returned:
+                value = values[slot]
+                if value.__class__ is Ref:
+                    results.append(value.read())
+                elif value is DEAD or value.__class__ is Stack:
+                    _refuse(name, value)
+                else:
+                    results.append(value)
+        except FailedPreconditionError as error:
+            error.node_name = error.node_name or split_input(name).node
+            raise
+        return results
 
     def _with_variables(self, step: StepContext) -> list[Any]:
         """The template with the step's variables in their slots; not to be changed."""
@@ -194,14 +211,7 @@ def _apart(
     return variables, [other for other in instructions if other.index not in found]
 
 
-def _result(name: str, value: Any) -> Array:
-    if value.__class__ is Ref:
-        try:
-            array: Array = value.read()
-        except OpError as error:
-            error.node_name = error.node_name or split_input(name).node
-            raise
-        return array
+def _refuse(name: str, value: object) -> NoReturn:
     if value is DEAD:
         raise InvalidArgumentError(
             None,
@@ -209,9 +219,6 @@ def _result(name: str, value: Any) -> Array:
             f"{name} has no value in this step: it is on the branch of a conditional that was not "
             "taken; fetch the conditional's result, or place the whole conditional on one task",
         )
-    if value.__class__ is Stack:
-        raise InvalidArgumentError(
-            None, None, f"{name} is a handle on a stack, which cannot leave its task"
-        )
-    result: Array = value
-    return result
+    raise InvalidArgumentError(
+        None, None, f"{name} is a handle on a stack, which cannot leave its task"
+    )

@@ -30,7 +30,7 @@ import contextlib
 import itertools
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Final
 
@@ -279,6 +279,39 @@ class Variable(_Holder):
         """Ends the update that `begin_at_once` began."""
         self._lock.release()
         self._turn.release()
+
+    def change_at_once(
+        self, change: Callable[..., object], scratch: Sequence[Array], value: Array
+    ) -> bool:
+        """Changes the variable by a value of its type and shape, as between these two.
+
+        Args:
+            change: called with the scratch, the value and the buffer.
+            scratch: for `change`.
+            value: for `change`.
+
+        Returns:
+            Whether it did; else it would have had to wait or to copy, or the value does not fit.
+        """
+        turn, lock = self._turn, self._lock
+        if not turn.try_acquire():
+            return False
+        try:
+            if not lock.acquire(False):
+                return False
+            try:
+                # As `_may_write_in_place`: a thousand calls of it can be felt.
+                if self._copies or self._is_away or sys.getrefcount(self._array) > _UNSHARED:
+                    return False
+                array = self._array
+                if array is None or array.shape != value.shape or array.dtype is not value.dtype:
+                    return False
+                change(scratch, value, array)
+            finally:
+                lock.release()
+        finally:
+            turn.release()
+        return True
 
     def _write_in_place(self, value: Array) -> bool:
         """Overwrites the buffer, if it may be."""

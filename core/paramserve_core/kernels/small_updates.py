@@ -15,10 +15,11 @@ Thread rule: a short form belongs to the thread that runs the step.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
+from numpy import ndarray
 
 from paramserve_core.executor.store import Ref, Variable
 from paramserve_core.kernels.numerics import Array
@@ -29,8 +30,8 @@ MAX_BYTES: Final = 64 << 10
 """Of a gradient. With more, what a kernel call costs no longer counts."""
 
 
-def short_update(update: BlockUpdate, dtype: np.dtype[Any], ref_count: int) -> ShortForm:
-    """The short form of an update by a rule.
+def short_update(update: BlockUpdate, dtype: np.dtype[Any], ref_count: int = 1) -> ShortForm:
+    """The short form of an update by a rule, or of anything else of that form.
 
     Args:
         update: what the rule answered for the settings of the step.
@@ -43,37 +44,28 @@ def short_update(update: BlockUpdate, dtype: np.dtype[Any], ref_count: int) -> S
     scratch: Sequence[Array] = ()
     shape: tuple[int, ...] | None = None
 
-    def fits(gradient: Any) -> bool:
-        """Whether it is small and of the type; then there is a scratch of its shape."""
+    def is_usual(gradient: Any) -> bool:
+        """Whether it is a small array of the type; if so there is a scratch for it."""
         nonlocal scratch, shape
-        if gradient.__class__ is not np.ndarray or gradient.dtype is not dtype:
+        if gradient.__class__ is not ndarray or gradient.dtype is not dtype:
             return False
         if gradient.shape != shape:
             if gradient.nbytes > MAX_BYTES:
                 return False
             shape = gradient.shape
-            whole = np.empty((SCRATCH_ROWS, *shape), dtype)
+            whole = np.empty((SCRATCH_ROWS, *gradient.shape), dtype)
             scratch = [whole[row, ...] for row in range(SCRATCH_ROWS)]
         return True
 
     def update_one(ref: Any, gradient: Any) -> bool:
-        if not fits(gradient) or ref.__class__ is not Ref or ref.stored is not None:
+        if ref.__class__ is not Ref or ref.stored is not None or not is_usual(gradient):
             return False
-        variable = ref.variable
-        array = variable.begin_at_once()
-        if array is None:
-            return False
-        try:
-            if array.shape != shape or array.dtype is not dtype:
-                return False
-            update(scratch, gradient, array)
-        finally:
-            variable.end_at_once()
-        return True
+        done: bool = ref.variable.change_at_once(update, scratch, gradient)
+        return done
 
     def update_several(*inputs: Any) -> bool:
         *refs, gradient = inputs
-        if not fits(gradient):
+        if not is_usual(gradient):
             return False
         begun: list[Variable] = []
         arrays: list[Array] = []
@@ -95,35 +87,3 @@ def short_update(update: BlockUpdate, dtype: np.dtype[Any], ref_count: int) -> S
         return True
 
     return update_one if ref_count == 1 else update_several
-
-
-def short_change(change: Callable[..., Any]) -> ShortForm:
-    """The short form of adding to a variable, or subtracting.
-
-    Args:
-        change: NumPy's function of the variable, the value, and where the result goes.
-
-    Returns:
-        A function of the reference and the value.
-    """
-
-    def change_one(ref: Any, value: Any) -> bool:
-        if value.__class__ is not np.ndarray or ref.__class__ is not Ref or ref.stored is not None:
-            return False
-        variable = ref.variable
-        array = variable.begin_at_once()
-        if array is None:
-            return False
-        try:
-            if (
-                array.shape != value.shape
-                or array.dtype is not value.dtype
-                or value.nbytes > MAX_BYTES
-            ):
-                return False
-            change(array, value, array)
-        finally:
-            variable.end_at_once()
-        return True
-
-    return change_one

@@ -8,7 +8,7 @@ Thread rule: see `kernels.registry`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -17,8 +17,14 @@ from numpy.typing import NDArray
 from paramserve_core.errors import InvalidArgumentError, OutOfRangeError
 from paramserve_core.executor.store import Ref, Update
 from paramserve_core.kernels import fused, rows
-from paramserve_core.kernels.registry import BatchKernel, KernelNode, batch_kernel, kernel
-from paramserve_core.kernels.small_updates import short_change
+from paramserve_core.kernels.registry import (
+    BatchKernel,
+    KernelNode,
+    ShortForm,
+    batch_kernel,
+    kernel,
+)
+from paramserve_core.kernels.small_updates import short_update
 from paramserve_core.opdefs.state import declared_shape
 
 Array = NDArray[Any]
@@ -75,8 +81,17 @@ def _assign_change(node: KernelNode, ref: Ref, value: Array) -> Ref:
     return update.output
 
 
-for _op, _change in _ASSIGNED_CHANGES.items():
-    batch_kernel(_op, BatchKernel((0, 1), lambda *_, change=_change: short_change(change)))
+def _short_assign_change(node: KernelNode, _: Sequence[Any]) -> ShortForm:
+    change = _ASSIGNED_CHANGES[node.op]
+
+    def update(_: Sequence[Array], value: Array, var: Array) -> None:
+        change(var, value, var)
+
+    return short_update(update, np.dtype(node.input_dtypes[0].as_numpy_dtype))
+
+
+for _op in _ASSIGNED_CHANGES:
+    batch_kernel(_op, BatchKernel((0, 1), _short_assign_change))
 
 
 @kernel("CountUpTo")

@@ -41,9 +41,11 @@ def gradient_descent(s: Settings) -> BlockUpdate:
     """Var ← var − α g."""
     rate = np.asarray(s["alpha"])  # NumPy takes longer to see what a scalar is
 
+    multiply, subtract = np.multiply, np.subtract
+
     def update(scratch: Array, grad: Array, var: Array, out: Array | None = None) -> None:
-        step = np.multiply(grad, rate, out=scratch[0])
-        np.subtract(var, step, out=var if out is None else out)
+        step = multiply(grad, rate, scratch[0])
+        subtract(var, step, var if out is None else out)
 
     return update
 

@@ -222,3 +222,29 @@ def test_a_number_that_is_too_large_is_not_compatible_with_the_type(sess):
     for value in (1 << 40, np.int64(1 << 40)):
         with pytest.raises(TypeError, match="776 is not compatible with Tensor type int32"):
             sess.run(x, {x: value})
+
+
+@pytest.mark.parametrize(
+    ("number", "value", "error"),
+    [
+        (3, np.ones(3, np.float32), "Cannot feed value of shape"),
+        (0, np.ones(2, np.complex64), "Cannot feed"),
+        (9, None, "Cannot feed"),
+    ],
+)
+def test_one_of_many_values_that_does_not_fit_is_refused_before_anything_is_sent(
+    watched, number, value, error
+):
+    keys = [ps.placeholder(ps.float32, [2], name=f"x{i}") for i in range(10)]
+    values = [np.ones(2, np.float32)] * 10
+    values[number] = value
+    with ps.Session() as sess:
+        with pytest.raises((TypeError, ValueError), match=error):
+            sess.run(ps.add_n(keys), dict(zip(keys, values, strict=True)))
+        assert watched[0].calls == []
+
+
+def test_many_values_of_other_types_are_converted(sess):
+    keys = [ps.placeholder(ps.float32, [2]) for _ in range(10)]
+    values = [np.ones(2, np.float32)] * 8 + [[1.0, 1.0], np.ones(2, np.int32)]
+    assert sess.run(ps.add_n(keys), dict(zip(keys, values, strict=True))).tolist() == [10.0, 10.0]

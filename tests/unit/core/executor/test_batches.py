@@ -337,14 +337,14 @@ def test_cancelling_takes_effect_between_updates(store, monkeypatch):
     descents = Descents(store, ones())
     step = step_of(store)
     third = store.find("v3")
-    begin = type(third).begin_at_once
+    change = type(third).change_at_once
 
-    def cancel_at_third(variable):
+    def cancel_at_third(variable, *arguments):
         if variable is third:
             step.cancel()
-        return begin(variable)
+        return change(variable, *arguments)
 
-    monkeypatch.setattr(type(third), "begin_at_once", cancel_at_third)
+    monkeypatch.setattr(type(third), "change_at_once", cancel_at_third)
     with pytest.raises(CancelledError):
         descents.run(*ones(), step=step)
     assert descents.values() == [[0, 0]] * 4 + [[1, 1]] * 2
