@@ -1,6 +1,7 @@
 """Many workers on one server: side by side, in turns, and never more than it has room for."""
 
 import contextlib
+import gc
 import threading
 from collections.abc import Callable
 
@@ -104,6 +105,42 @@ def test_what_a_call_brought_is_counted_until_the_call_has_ended(kind):
             pushing.join(WAIT_S)
             until(lambda: here.host.inflight_bytes == 0)
             assert (sess.run(v) == 1).all()
+
+
+@pytest.fixture
+def no_collector():
+    """Nothing is freed but what nobody holds."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.parametrize("kind", ["planned here", "planned by the server"])
+@pytest.mark.parametrize("how", ["fails", "is late"])
+def test_a_push_that_fails_holds_its_room_no_longer(no_collector, kind, how):
+    elements = MIB
+    with ps.device("/job:ps/task:0"):
+        v = ps.Variable(ps.zeros([elements]), name="v")
+        fed = ps.placeholder(ps.float32, [elements])
+        index = ps.placeholder(ps.int32, [])
+        push = v.assign_add(fed + ps.gather(fed, index)).op
+    values = np.ones(elements, np.float32)
+    with server_here() as here:
+        cluster = ps.train.ClusterSpec({"ps": [here.address]})
+        target = cluster if kind == "planned here" else f"grpc://{here.address}"
+        with ps.Session(target) as sess:
+            sess.run(v.initializer)
+            if how == "fails":
+                with pytest.raises(ps.errors.InvalidArgumentError):
+                    sess.run(push, {fed: values, index: -1})
+            else:
+                held = here.host.store.find("v")
+                assert held is not None
+                soon = ps.RunOptions(timeout_in_ms=50)
+                with Update(Ref(held)), pytest.raises(ps.errors.DeadlineExceededError):
+                    sess.run(push, {fed: values, index: 0}, options=soon)
+            until(lambda: here.host.inflight_bytes == 0)
 
 
 def test_no_worker_starves_at_one_variable(tmp_path):

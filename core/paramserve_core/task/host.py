@@ -495,11 +495,13 @@ class ServedSession:
             except OpError as error:
                 answer = error_message(number, self._blamed(error))
                 statistics.call_failed(error.error_code)
+                _let_go_of_frames(error)
             except Exception as error:
                 _log.exception("call failed", extra={"session": self.name})
                 found = InternalError(None, None, f"{type(error).__name__}: {error}")
                 answer = error_message(number, self._blamed(found))
                 statistics.call_failed(found.error_code)
+                _let_go_of_frames(error)
             self._answer(number, answer)
             work.took(self._host.runtime.now() - began_at)
         finally:
@@ -540,6 +542,19 @@ class ServedSession:
     def _blamed(self, error: OpError) -> OpError:
         error.task = error.task or self._host.task.name
         return error
+
+
+def _let_go_of_frames(error: BaseException) -> None:
+    """Drops the frames that an error passed through, and what they hold, at once.
+
+    A frame that raised an error which it also holds is freed by the garbage collector alone, which
+    runs when enough is allocated. Until then it would hold the tensors of the call and their room,
+    and if others wait for that room, nothing is allocated any more.
+    """
+    failure: BaseException | None = error
+    while failure is not None:
+        failure.__traceback__ = None
+        failure = failure.__context__
 
 
 def _cancelled(number: int) -> Message:
