@@ -11,15 +11,17 @@ the graph; `steps` is only ever added to, or emptied.
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from paramserve._framework.graph import Graph
 from paramserve._session.failures import located
 from paramserve._session.feeds import Feeds
 from paramserve._session.fetches import Fetches
-from paramserve_core.errors import OpError
+from paramserve_core.errors import DeadlineExceededError, OpError
 from paramserve_core.master.interface import Master
 
 _MAX_STEPS: Final = 4096
@@ -38,6 +40,20 @@ class Step:
         self.feeds = feeds
         self.pack = fetches.pack
         self.convert = feeds.convert
+
+
+class _Rest:
+    """What is left of the time that something may take; None: there is no limit."""
+
+    def __init__(self, timeout_s: float | None) -> None:
+        self.timeout_s = timeout_s
+        self._deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
+
+    def seconds(self) -> float | None:
+        """Seconds, 0 at least."""
+        if self._deadline_s is None:
+            return None
+        return max(0.0, self._deadline_s - time.monotonic())
 
 
 class Preparation:
@@ -75,44 +91,72 @@ class Preparation:
         self.steps[key] = step
         return step
 
-    def plan_of(self, step: Step) -> int:
+    def plan_of(self, step: Step, timeout_s: float | None = None) -> int:
         """The master's plan for a step; see `plan`."""
         if step.plan is None:
             fetches, feeds = step.fetches, step.feeds
-            step.plan = self.plan(fetches.tensor_names, feeds.tensor_names, fetches.operation_names)
+            step.plan = self.plan(
+                fetches.tensor_names, feeds.tensor_names, fetches.operation_names, timeout_s
+            )
         return step.plan
 
-    def plan(self, fetches: Sequence[str], feeds: Sequence[str], targets: Sequence[str]) -> int:
+    def plan(
+        self,
+        fetches: Sequence[str],
+        feeds: Sequence[str],
+        targets: Sequence[str],
+        timeout_s: float | None = None,
+    ) -> int:
         """The master's plan for these names; made, and the graph sent, if there is none.
 
         Raises:
             OpError: what is wrong with the graph, or that the master cannot be reached.
+            DeadlineExceededError: it could not be made within `timeout_s` seconds.
         """
         names = (tuple(fetches), tuple(feeds), tuple(targets))
-        with self._lock:
+        rest = _Rest(timeout_s)
+        with self._locked(rest):
             plan = self._plans.get(names)
             if plan is None:
                 try:
-                    self._extend()
-                    plan = self._master.prepare(*names)
+                    self._extend(rest)
+                    plan = self._master.prepare(*names, rest.seconds())
                 except OpError as error:
                     found = located(error, self._graph)
                     raise found from found.__cause__
                 self._plans[names] = plan
         return plan
 
-    def synchronize(self) -> None:
+    def synchronize(self, timeout_s: float | None = None) -> None:
         """Sends the master what is new in the graph.
 
         Raises:
             OpError: as for `plan`.
         """
-        with self._lock:
-            self._extend()
+        rest = _Rest(timeout_s)
+        with self._locked(rest):
+            self._extend(rest)
 
-    def _extend(self) -> None:
+    @contextlib.contextmanager
+    def _locked(self, rest: _Rest) -> Iterator[None]:
+        """Holds `_lock`, if it can be had in time: another thread may be waiting for the master."""
+        rest_s = rest.seconds()
+        timeout_s = -1.0 if rest_s is None else min(rest_s, threading.TIMEOUT_MAX)
+        if not self._lock.acquire(timeout=timeout_s):
+            raise DeadlineExceededError(
+                None,
+                None,
+                f"the step was not prepared within {rest.timeout_s:g} s: another one is, and the "
+                "server has not answered",
+            )
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+    def _extend(self, rest: _Rest) -> None:
         """See `synchronize`; called with `_lock` held."""
         if self._graph.version > self._nodes_sent:
             new = self._graph.as_graph_def(from_version=self._nodes_sent)
-            self._master.extend(new)
+            self._master.extend(new, rest.seconds())
             self._nodes_sent += len(new.node)

@@ -145,7 +145,9 @@ class Session:
             feed_dict: values to use for tensors, by tensor, variable or name. What only a fed
                 tensor would need does not run. A value is a number, a string, a list or an array;
                 for an IndexedSlices, a tuple; for a tuple of keys, a tuple of values.
-            options: a deadline, tracing. Every `trace_level` but NO_TRACE asks for the same.
+            options: a deadline, tracing. The step may take as long as `timeout_in_ms`, and before
+                it what is new in the graph as long to be prepared. Every `trace_level` but NO_TRACE
+                asks for the same.
             run_metadata: is overwritten with what the step reports about itself, when `options`
                 asked for it: `step_stats` says when each op ran, where, and what it put out (see
                 `Timeline`), `stage_stats` what each request moved and waited for, and
@@ -180,7 +182,7 @@ class Session:
         if options is None and run_metadata is None:
             plan = step.plan
             if plan is None:
-                plan = self._prepared.plan_of(step)
+                plan = self._prepared.plan_of(step, self._timeout_s)
             return step.pack(self._run(plan, values, self._timeout_s))
         return self._run_with_options(step, values, options, run_metadata)
 
@@ -205,7 +207,7 @@ class Session:
             raise TypeError(f"feed_list must be a list or tuple, but got {feed_list!r}")
         self._check_open()
         step = self._prepared.new_step(fetches, feed_list or ())
-        plan = self._prepared.plan_of(step)
+        plan = self._prepared.plan_of(step, self._timeout_s)
         run, pack, convert = self._run, step.pack, step.convert
         count, timeout_s = len(step.feeds), self._timeout_s
 
@@ -255,7 +257,7 @@ class Session:
                 f"{type(run_metadata).__name__!r}"
             )
         timeout_s = seconds(options.timeout_in_ms) or self._timeout_s
-        plan = self._prepared.plan_of(step)
+        plan = self._prepared.plan_of(step, timeout_s)
         report = None if run_metadata is None else wanted_report(options)
         began_ns = time.time_ns()
         values = self._run(plan, feeds, timeout_s, report)
@@ -272,7 +274,7 @@ class Session:
             RuntimeError: the session is closed.
         """
         self._check_open()
-        self._prepared.synchronize()
+        self._prepared.synchronize(self._timeout_s)
         return self._master
 
     # Memory to feed from.
@@ -372,7 +374,7 @@ class Session:
         step = self._prepared.new_step(fetches, feed_dict)
         with run.lock:
             part = run.next(step.fetches, step.feeds, step.convert(feed_dict.values()))
-            plan = self._prepared.plan(part.fetches, part.feeds, part.targets)
+            plan = self._prepared.plan(part.fetches, part.feeds, part.targets, self._timeout_s)
             return step.pack(part.finished(self._run(plan, part.values, self._timeout_s)))
 
     # Defaults and the end.

@@ -67,14 +67,12 @@ def connect_master(
     )
 
 
-def _patience(config: config_pb2.ConfigProto | None) -> Patience:
-    """How long to try to reach a server, as the environment and the configuration say."""
+def _patience() -> Patience:
+    """How long to try to reach a server, as the environment says."""
     default = Patience()
-    limit_ms = 0 if config is None else config.operation_timeout_in_ms
     return Patience(
         connect_s=_seconds(CONNECT_VARIABLE, default.connect_s),
         reconnect_s=_seconds(RECONNECT_VARIABLE, default.reconnect_s),
-        prepare_s=limit_ms / 1000 if limit_ms > 0 else None,
     )
 
 
@@ -133,7 +131,7 @@ def _cluster_master(
     session_id = secrets.token_hex(16)
     credentials = ClientCredentials.from_env()
     options = MasterOptions.from_config(config)
-    patience = _patience(config)
+    patience = _patience()
     tasks: list[LocalTask | RemoteTask] = [
         remote_task(name, address, session_id, runtime, credentials, patience, wire)
         for name, address in cluster_tasks(cluster)
@@ -183,7 +181,7 @@ def _remote_master(
         session_id=secrets.token_hex(16),
         kind=service_pb2.SESSION_KIND_MASTER,
         config=config,
-        patience=_patience(config),
+        patience=_patience(),
         wire=wire,
     )
     return RemoteMaster(conversation, runtime)

@@ -12,9 +12,15 @@ with UnavailableError, and the next call tries anew.
 A call that was cancelled while the connection was down is not sent again; its cancellation is, and
 the task answers it without running it, if it had not run.
 
+A task that has more to do than it can makes its clients wait before they can send. A call with a
+deadline does not wait any longer than that: if it cannot have its turn, it is not sent, and if it
+went out in part, the connection is broken, since nothing else could follow on it; the next one
+begins with what is still wanted.
+
 Thread rule: every method may be called from any thread. `_lock` guards the fields and is held for
 moments; `_sending` is held while messages go out, so that numbers leave in order, and may be held
-while a slow peer takes a large tensor. `_sending` is taken before `_lock`, never after.
+while a slow peer takes a large tensor. `_sending` is taken before `_lock`, never after. Whoever
+starts a call waits for it; who cancels one does not.
 """
 
 from __future__ import annotations
@@ -67,8 +73,6 @@ class Patience:
         first_delay_s: between the first two tries; doubled after each, up to `max_delay_s`.
         max_delay_s: between two tries at most.
         close_s: for a task to answer that the session is closed.
-        prepare_s: for a task to answer that it has a graph or a plan, connecting included; None
-            for as long as it takes.
     """
 
     connect_s: float = 30.0
@@ -76,7 +80,6 @@ class Patience:
     first_delay_s: float = 0.02
     max_delay_s: float = 1.0
     close_s: float = 2.0
-    prepare_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +94,15 @@ class Outcome:
 class PendingCall:
     """A call whose answer has not come."""
 
-    __slots__ = ("_conversation", "done", "is_abandoned", "number", "request", "tensors")
+    __slots__ = (
+        "_conversation",
+        "deadline",
+        "done",
+        "is_abandoned",
+        "number",
+        "request",
+        "tensors",
+    )
 
     def __init__(
         self,
@@ -100,8 +111,10 @@ class PendingCall:
         request: ProtoMessage,
         tensors: Tensors,
         done: Callable[[Outcome], None],
+        deadline: float | None = None,
     ) -> None:
         self._conversation = conversation
+        self.deadline = deadline
         self.number = number
         self.request = request
         self.tensors = tensors
@@ -186,16 +199,12 @@ class Conversation:
         self._acknowledged: list[int] = []
         self._overtaking: list[int] = []
         self._transport = ""
+        self._going_out: PendingCall | None = None
 
     @property
     def transport(self) -> str:
         """What carries the calls, or did last: "grpc", "shm", "in process"; "" before any."""
         return self._transport
-
-    @property
-    def prepare_s(self) -> float | None:
-        """See `Patience`."""
-        return self._patience.prepare_s
 
     def wire_bytes(self, tensors: Tensors) -> int:
         """The bytes of tensors as they travel, without the messages around them."""
@@ -203,21 +212,29 @@ class Conversation:
         return sum(payload_bytes(tensor, wire_dtype) for tensor in tensors)
 
     def start(
-        self, request: ProtoMessage, tensors: Tensors, done: Callable[[Outcome], None]
+        self,
+        request: ProtoMessage,
+        tensors: Tensors,
+        done: Callable[[Outcome], None],
+        deadline: float | None = None,
     ) -> PendingCall:
-        """Makes a call.
+        """Makes a call; waits while the task takes nothing.
 
         Args:
             request: one of the requests that `Call` can carry.
             tensors: what goes with it; unchanged until `done` is called.
             done: called once with the outcome, from any thread; must be brief.
+            deadline: by the runtime's clock; a call that has not gone out by then is given up.
         """
         if self._is_of_another_process():
             done(Outcome(error=self._forked()))
             return PendingCall(self, 0, request, tensors, done)
-        with self._sending:
+        if not self._have_turn(deadline):
+            done(Outcome(error=self._blocked()))
+            return PendingCall(self, 0, request, tensors, done)
+        try:
             with self._lock:
-                call = PendingCall(self, self._next_number, request, tensors, done)
+                call = PendingCall(self, self._next_number, request, tensors, done, deadline)
                 fatal = self._fatal
                 if fatal is None:
                     self._next_number += 1
@@ -227,6 +244,8 @@ class Conversation:
                 self._is_connecting |= must_connect
             if link is not None and fatal is None:
                 self._transmit(link, call)
+        finally:
+            self._sending.release()
         if fatal is not None:
             done(Outcome(error=copy.copy(fatal)))
         elif must_connect:
@@ -245,15 +264,17 @@ class Conversation:
             OpError: what the call failed with.
         """
         box = self._runtime.mailbox()
-        call = self.start(request, tensors, box.put)
+        deadline = None if timeout_s is None else self._runtime.now() + timeout_s
+        call = self.start(request, tensors, box.put, deadline)
         try:
-            outcome = box.get(timeout_s)
+            rest_s = None if deadline is None else max(0.0, deadline - self._runtime.now())
+            outcome = box.get(rest_s)
         except TimeoutError:
             call.cancel()
             raise DeadlineExceededError(
                 None,
                 None,
-                f"{self._place()} did not answer within {timeout_s:g} s; see whether the server "
+                f"{self._place()} did not answer within {timeout_s:.3g} s; see whether the server "
                 "runs and can be reached",
                 task=self.name,
             ) from None
@@ -271,11 +292,22 @@ class Conversation:
                 return
             call.is_abandoned = True
             call.tensors = ()
+        # The task may be taking nothing at the moment.
+        self._runtime.submit(lambda: self._cancel_soon(call.number))
+
+    def _cancel_soon(self, number: int) -> None:
         with self._sending:
             with self._lock:
                 link = self._link
             if link is not None:
-                self._send_cancel(link, call.number)
+                self._send_cancel(link, number)
+
+    def tell(self, request: ProtoMessage) -> None:
+        """Makes a call of whose outcome nobody hears; does not wait."""
+        self._runtime.submit(lambda: self._tell_soon(request))
+
+    def _tell_soon(self, request: ProtoMessage) -> None:
+        self.start(request, (), _ignore)
 
     def close(self) -> None:
         """Ends the session at the task, if it can be reached, and fails what is outstanding."""
@@ -481,9 +513,53 @@ class Conversation:
         for call in failed:
             call.done(Outcome(error=copy.copy(error)))
 
+    def _have_turn(self, deadline: float | None) -> bool:
+        """Takes `_sending`; answers False if it cannot be had in time."""
+        if deadline is None:
+            return self._sending.acquire()
+        rest_s = max(0.0, deadline - self._runtime.now())
+        return self._sending.acquire(timeout=min(rest_s, threading.TIMEOUT_MAX))
+
+    def _blocked(self) -> OpError:
+        return DeadlineExceededError(
+            None,
+            None,
+            f"{self._place()} did not take the call in time: it has more to do than it can",
+            task=self.name,
+        )
+
+    def _break_off(self, link: _Link, call: PendingCall) -> None:
+        """A call could not be sent in time: without it, what is outstanding goes out anew."""
+        with self._lock:
+            if self._going_out is not call or call.is_abandoned:
+                return
+            call.is_abandoned = True
+            call.tensors = ()
+        link.is_lost = True
+        assert link.connection is not None
+        link.connection.close()
+        self.connection_lost(link)
+
     # Sending; `_sending` is held.
 
     def _transmit(self, link: _Link, call: PendingCall) -> None:
+        if call.deadline is None:
+            self._transmit_now(link, call)
+            return
+        rest_s = call.deadline - self._runtime.now()
+        runtime = self._runtime
+        # A connection that is closed may have to copy first, and a timer's call must be brief.
+        timer = runtime.call_later(
+            rest_s, lambda: runtime.submit(lambda: self._break_off(link, call))
+        )
+        self._going_out = call
+        try:
+            self._transmit_now(link, call)
+        finally:
+            self._going_out = None
+            timer.cancel()
+
+    def _transmit_now(self, link: _Link, call: PendingCall) -> None:
         assert link.connection is not None
         with self._lock:
             completed_below = min(self._pending, default=call.number)
@@ -540,3 +616,7 @@ class Conversation:
             link.connection.send(Message(service_pb2.Envelope(acknowledge=acknowledge)))
         except OpError:
             self._acknowledged.extend(numbers)  # The next link takes them.
+
+
+def _ignore(outcome: Outcome) -> None:
+    return None

@@ -45,23 +45,36 @@ class RunningStep(Protocol):
 class Master(Protocol):
     """Plans and runs the steps of one session."""
 
-    def extend(self, nodes: graph_pb2.GraphDef) -> None:
+    def extend(self, nodes: graph_pb2.GraphDef, timeout_s: float | None = None) -> None:
         """Adds nodes to the session's graph; each may refer to earlier ones and to each other.
 
+        Args:
+            nodes: the nodes.
+            timeout_s: how long to wait for other processes.
+
         Raises:
+            DeadlineExceededError: `timeout_s` passed.
             InvalidArgumentError: a malformed node, or one whose input is unknown.
             NotFoundError: an op that is not in the registry; the message names op and node.
         """
 
-    def prepare(self, fetches: Sequence[str], feeds: Sequence[str], targets: Sequence[str]) -> int:
+    def prepare(
+        self,
+        fetches: Sequence[str],
+        feeds: Sequence[str],
+        targets: Sequence[str],
+        timeout_s: float | None = None,
+    ) -> int:
         """Plans a step: prune, place, cut into stages. Answers the handle that `run` takes.
 
         Args:
             fetches: names of tensors ("weights/read:0") whose values the step returns.
             feeds: names of tensors that the caller gives; what only they need is pruned.
             targets: names of ops to run without returning anything.
+            timeout_s: how long to wait for other processes.
 
         Raises:
+            DeadlineExceededError: `timeout_s` passed.
             InvalidArgumentError: a placeholder would be needed and is not fed, the graph has a
                 cycle, or a device names a task that is not in the cluster.
             NotFoundError: a name that is not in the graph.

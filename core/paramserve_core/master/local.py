@@ -88,12 +88,18 @@ class LocalMaster:
         self._is_closed = False
         self._running: set[Step] = set()
 
-    def extend(self, nodes: graph_pb2.GraphDef) -> None:
+    def extend(self, nodes: graph_pb2.GraphDef, timeout_s: float | None = None) -> None:
         """See `Master.extend`."""
         with self._lock:
             self._graph.extend(nodes)
 
-    def prepare(self, fetches: Sequence[str], feeds: Sequence[str], targets: Sequence[str]) -> int:
+    def prepare(
+        self,
+        fetches: Sequence[str],
+        feeds: Sequence[str],
+        targets: Sequence[str],
+        timeout_s: float | None = None,
+    ) -> int:
         """See `Master.prepare`."""
         with self._lock:
             plan = make_plan(self._graph, self._placer, fetches, feeds, targets)
@@ -106,7 +112,10 @@ class LocalMaster:
                     _log.info("%s (%s): %s", node.name, node.op, stage.task)
         self._check_functions(plan)
         changing = sum(s.changes_variables and self._tasks[s.task].is_shared for s in plan.stages)
-        self._on_all(by_task, lambda task, stages: task.register_plan(number, stages, changing))
+        self._on_all(
+            by_task,
+            lambda task, stages: task.register_plan(number, stages, changing, timeout_s),
+        )
         self._plans[number] = plan
         return number
 

@@ -40,16 +40,21 @@ class RemoteMaster:
         self._conversation = conversation
         self._runtime = runtime
 
-    def extend(self, nodes: graph_pb2.GraphDef) -> None:
+    def extend(self, nodes: graph_pb2.GraphDef, timeout_s: float | None = None) -> None:
         """See `Master.extend`."""
         body = np.frombuffer(nodes.SerializeToString(), np.uint8)
-        self._conversation.call(service_pb2.ExtendGraph(), [body], self._conversation.prepare_s)
+        self._conversation.call(service_pb2.ExtendGraph(), [body], timeout_s)
 
-    def prepare(self, fetches: Sequence[str], feeds: Sequence[str], targets: Sequence[str]) -> int:
+    def prepare(
+        self,
+        fetches: Sequence[str],
+        feeds: Sequence[str],
+        targets: Sequence[str],
+        timeout_s: float | None = None,
+    ) -> int:
         """See `Master.prepare`."""
         request = service_pb2.PreparePlan(fetches=fetches, feeds=feeds, targets=targets)
-        prepare_s = self._conversation.prepare_s
-        return self._ask(request, service_pb2.PreparePlanResponse, prepare_s).plan
+        return self._ask(request, service_pb2.PreparePlanResponse, timeout_s).plan
 
     def run(
         self,
@@ -77,7 +82,7 @@ class RemoteMaster:
             request.trace, request.partition_graphs = report.stats, report.partition_graphs
             tracer = ServedStepTracer(report, self._conversation, fed, self._runtime.now)
         step = _RemoteStep(self._runtime, timeout_s, tracer)
-        step.pending = self._conversation.start(request, fed, step.box.put)
+        step.pending = self._conversation.start(request, fed, step.box.put, step.deadline)
         return step
 
     def devices(self) -> list[service_pb2.Task]:
@@ -147,7 +152,9 @@ class _RemoteStep:
         self, runtime: Runtime, timeout_s: float | None, tracer: ServedStepTracer | None
     ) -> None:
         self.box = runtime.mailbox()
+        self.deadline = None if timeout_s is None else runtime.now() + timeout_s + _GRACE_S
         self.pending: PendingCall | None = None
+        self._runtime = runtime
         self._timeout_s = timeout_s
         self._tracer = tracer
 
@@ -165,9 +172,9 @@ class _RemoteStep:
 
     def result(self) -> list[Array]:
         """See `RunningStep.result`."""
-        wait_s = None if self._timeout_s is None else self._timeout_s + _GRACE_S
         try:
-            outcome: Outcome = self.box.get(wait_s)
+            rest_s = None if self.deadline is None else self.deadline - self._runtime.now()
+            outcome: Outcome = self.box.get(rest_s if rest_s is None else max(rest_s, 0.0))
         except TimeoutError:
             self.cancel()
             raise DeadlineExceededError(

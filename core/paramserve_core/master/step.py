@@ -251,6 +251,7 @@ class Step:
             stage.number,
             inputs,
             report if tracer is None else tracer.reporting(number, task.link, inputs, report),
+            deadline=self._deadline,
             is_traced=tracer is not None,
         )
 

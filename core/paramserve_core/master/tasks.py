@@ -41,7 +41,11 @@ class StagePlace(Protocol):
         """Whether other sessions use the task's variables too."""
 
     def register_plan(
-        self, plan: int, stages: Sequence[PlannedStage], changing_stages: int
+        self,
+        plan: int,
+        stages: Sequence[PlannedStage],
+        changing_stages: int,
+        timeout_s: float | None = None,
     ) -> None:
         """Gives the task its stages of a plan; blocks until it has them.
 
@@ -49,6 +53,7 @@ class StagePlace(Protocol):
             plan: the plan's number.
             stages: those that run on this task.
             changing_stages: how many of the plan's stages change variables of shared tasks.
+            timeout_s: for how long at most.
         """
 
     def end_steps(self, steps: Sequence[int]) -> None:
@@ -121,7 +126,11 @@ class LocalTask:
         self._task = service_pb2.Task(name=name, incarnation=incarnation, address=address)
 
     def register_plan(
-        self, plan: int, stages: Sequence[PlannedStage], changing_stages: int
+        self,
+        plan: int,
+        stages: Sequence[PlannedStage],
+        changing_stages: int,
+        timeout_s: float | None = None,
     ) -> None:
         """See `StagePlace`."""
         compiled = [
@@ -184,7 +193,11 @@ class RemoteTask:
         return self._conversation
 
     def register_plan(
-        self, plan: int, stages: Sequence[PlannedStage], changing_stages: int
+        self,
+        plan: int,
+        stages: Sequence[PlannedStage],
+        changing_stages: int,
+        timeout_s: float | None = None,
     ) -> None:
         """See `StagePlace`."""
         message = service_pb2.PlanStages(
@@ -192,7 +205,7 @@ class RemoteTask:
         )
         body = np.frombuffer(message.SerializeToString(), np.uint8)
         request = service_pb2.RegisterPlan(plan=plan)
-        self._conversation.call(request, [body], self._conversation.prepare_s)
+        self._conversation.call(request, [body], timeout_s)
 
     def start_stage(
         self,
@@ -202,15 +215,16 @@ class RemoteTask:
         tensors: Tensors,
         done: Callable[[Outcome], None],
         *,
+        deadline: float | None = None,
         is_traced: bool = False,
     ) -> Callable[[], None]:
         """Sends a stage off; answers how to cancel it. `done` is called from any thread."""
         request = service_pb2.RunStage(plan=plan, step=step, stage=stage, trace=is_traced)
-        return self._conversation.start(request, tensors, done).cancel
+        return self._conversation.start(request, tensors, done, deadline).cancel
 
     def end_steps(self, steps: Sequence[int]) -> None:
         """See `StagePlace`."""
-        self._conversation.start(service_pb2.EndSteps(steps=steps), (), _ignore)
+        self._conversation.tell(service_pb2.EndSteps(steps=steps))
 
     def call(self, request: ProtoMessage, tensors: Tensors = ()) -> tuple[Any, list[Array]]:
         """See `StagePlace`."""
@@ -234,10 +248,6 @@ class RemoteTask:
     def close(self) -> None:
         """See `StagePlace`."""
         self._conversation.close()
-
-
-def _ignore(outcome: Outcome) -> None:
-    return None
 
 
 def as_outcome(run: Callable[[], Sequence[Array]], task: str) -> Outcome:

@@ -36,10 +36,10 @@ class WatchedMaster:
 
         return call
 
-    def extend(self, nodes):
+    def extend(self, nodes, timeout_s=None):
         self.calls.append("extend")
         self.nodes.append([node.name for node in nodes.node])
-        self._master.extend(nodes)
+        self._master.extend(nodes, timeout_s)
 
     def run(self, plan, feeds, timeout_s=None, report=None):
         self.calls.append("run")

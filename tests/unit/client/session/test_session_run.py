@@ -169,7 +169,7 @@ def test_a_plan_that_could_not_be_made_is_made_once_it_can(watched, monkeypatch)
     with ps.Session() as sess:
         master = watched[0]
 
-        def refuse(nodes):
+        def refuse(nodes, timeout_s):
             raise ps.errors.UnavailableError(None, None, "no server yet")
 
         with monkeypatch.context() as patch:
@@ -200,8 +200,8 @@ def test_an_interrupt_while_the_graph_is_sent_leaves_the_session_whole(watched, 
         master = watched[0]
         send = master.extend
 
-        def send_and_interrupt(nodes):
-            send(nodes)
+        def send_and_interrupt(nodes, timeout_s):
+            send(nodes, timeout_s)
             raise KeyboardInterrupt
 
         with monkeypatch.context() as patch:
