@@ -11,6 +11,7 @@ import numpy as np
 from paramserve_core import dtypes
 from paramserve_core.checkpoint import coordinator
 from paramserve_core.checkpoint.disk import Disk
+from paramserve_core.checkpoint.entries import Placement, pack_entries
 from paramserve_core.checkpoint.task_side import TaskCheckpoints
 from paramserve_core.dtypes import DType, as_dtype
 from paramserve_core.executor.store import VariableStore
@@ -77,18 +78,18 @@ class Tasks:
 
     def save(self, path: str, *entries: messages.CheckpointEntry, **options: Any) -> Any:
         options.setdefault("state", messages.StateUpdate())
-        request = messages.SaveRequest(path=path, entries=entries, **options)
-        return coordinator.save(self.tasks, request, self._placement, in_turn)
+        request = messages.SaveRequest(path=path, entries=pack_entries(entries), **options)
+        return coordinator.save(self.tasks, request, Placement(self._task_of), in_turn)
 
     def restore(self, path: str, *entries: messages.CheckpointEntry) -> None:
-        request = messages.RestoreRequest(path=path, entries=entries)
-        coordinator.restore(self.tasks, request, self._placement, in_turn)
+        request = messages.RestoreRequest(path=path, entries=pack_entries(entries))
+        coordinator.restore(self.tasks, request, Placement(self._task_of), in_turn)
 
     def read_state(self, directory: str = "") -> Any:
         request = messages.ReadStateRequest(directory=directory)
         return coordinator.read_state(self.tasks, request, in_turn)
 
-    def _placement(self, entry: messages.CheckpointEntry) -> str:
+    def _task_of(self, entry: messages.CheckpointEntry) -> str:
         return self.place.get(entry.node, next(iter(self.tasks)))
 
 

@@ -13,6 +13,7 @@ import pytest
 from checkpoint_tasks import entry
 from memory_disk import MemoryDisk
 from paramserve_core import dtypes
+from paramserve_core.checkpoint.entries import pack_entries
 from paramserve_core.checkpoint.task_side import TaskCheckpoints
 from paramserve_core.errors import NotFoundError, OpError
 from paramserve_protos.v1 import checkpoint_service_pb2 as messages
@@ -62,11 +63,11 @@ class DiskCluster(Cluster):
 
 def save(master, path: str) -> None:
     state = messages.StateUpdate(all_paths=[path])
-    master.save(messages.SaveRequest(path=path, entries=ENTRIES, state=state))
+    master.save(messages.SaveRequest(path=path, entries=pack_entries(ENTRIES), state=state))
 
 
 def restore(master, path: str) -> None:
-    master.restore(messages.RestoreRequest(path=path, entries=ENTRIES))
+    master.restore(messages.RestoreRequest(path=path, entries=pack_entries(ENTRIES)))
 
 
 def train_through_crashes(seed: int) -> None:

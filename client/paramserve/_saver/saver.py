@@ -31,12 +31,12 @@ from paramserve._saver.retention import Retention
 from paramserve._saver.saveables import Saveable, saveables_of
 from paramserve._saver.session_access import master_of, session_of
 from paramserve._saver.state import saved_time
+from paramserve_core.checkpoint.entries import pack_entries
 from paramserve_core.checkpoint.finding import NO_CHECKPOINT
 from paramserve_core.errors import NotFoundError
 from paramserve_protos.v1.checkpoint_service_pb2 import (
     CHECKPOINT_FORMAT_SAFETENSORS,
     CHECKPOINT_FORMAT_TENSORFLOW_V2,
-    CheckpointEntry,
     CheckpointFormat,
     RestoreRequest,
     SaveRequest,
@@ -129,7 +129,7 @@ class Saver:
         self._reshape = reshape
         self._pad_step_number = pad_step_number
         self._saveables: list[Saveable] | None = None
-        self._entries_of: list[CheckpointEntry] | None = None
+        self._entries_of: bytes | None = None
         self._lock = threading.Lock()
         self._pending: PendingSave | None = None
         self._hash_of: tuple[Graph, int, bytes] | None = None
@@ -476,10 +476,12 @@ class Saver:
             )
         return self._saveables
 
-    def _entries(self, saveables: Sequence[Saveable]) -> list[CheckpointEntry]:
+    def _entries(self, saveables: Sequence[Saveable]) -> bytes:
         """What a master needs to know of the variables; they do not change."""
         if self._entries_of is None:
-            self._entries_of = [saveable.entry(reshape=self._reshape) for saveable in saveables]
+            self._entries_of = pack_entries(
+                [saveable.entry(reshape=self._reshape) for saveable in saveables]
+            )
         return self._entries_of
 
     def _graph_hash(self, graph: Graph) -> bytes:

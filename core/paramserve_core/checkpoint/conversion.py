@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from paramserve_core.checkpoint import coordinator
 from paramserve_core.checkpoint.any_disk import AnyDisk
 from paramserve_core.checkpoint.disk import Disk, op_error, read_whole
+from paramserve_core.checkpoint.entries import Placement, pack_entries
 from paramserve_core.checkpoint.index import Layout
 from paramserve_core.checkpoint.listing import step_in_name
 from paramserve_core.checkpoint.reader import CheckpointReader
@@ -90,13 +91,17 @@ def convert(
         raise AlreadyExistsError(None, None, f"{destination}: there is a checkpoint already")
     store = VariableStore()
     request = messages.SaveRequest(path=str(destination), format=layout.value)
+    entries = []
     for name, tensor in reader.index.tensors.items():
         shape = TensorShape(tensor.shape)
         variable = store.get_or_create(name, "", tensor.dtype, shape)
         variable.assign(reader.get_tensor(name), adopt=True)
-        request.entries.add(
-            key=name, node=name, dtype=tensor.dtype.as_datatype_enum, shape=shape.as_proto()
+        entries.append(
+            messages.CheckpointEntry(
+                key=name, node=name, dtype=tensor.dtype.as_datatype_enum, shape=shape.as_proto()
+            )
         )
+    request.entries = pack_entries(entries)
     step = reader.index.step if reader.index.step is not None else step_in_name(source.name)
     if step is not None:
         request.has_step, request.step = True, step
@@ -107,7 +112,7 @@ def convert(
     runtime = ThreadRuntime("paramserve-conversion", max_workers=4)
     try:
         here = _Here(TaskCheckpoints(store, "", None, runtime, disk))
-        saved = coordinator.save({_TASK: here}, request, lambda entry: _TASK, _in_turn)
+        saved = coordinator.save({_TASK: here}, request, Placement(lambda _: _TASK), _in_turn)
     finally:
         runtime.close()
     return saved.bytes

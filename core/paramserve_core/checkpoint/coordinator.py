@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from paramserve_core.checkpoint.background import Watcher
 from paramserve_core.checkpoint.collector import collector_paused
+from paramserve_core.checkpoint.entries import Placement, unpack_entries
 from paramserve_core.checkpoint.finding import Found, choose, not_found
 from paramserve_core.checkpoint.index import Layout, layout_of
 from paramserve_core.checkpoint.index_file import encode_index
@@ -42,7 +43,6 @@ from paramserve_protos.v1.checkpoint_state_pb2 import CheckpointState
 
 T = TypeVar("T")
 Array = NDArray[Any]
-Placement = Callable[[messages.CheckpointEntry], str]
 Parallel = Callable[[Sequence[Callable[[], Any]]], list[Any]]
 Hold = Callable[[], AbstractContextManager[None]]
 """Makes a block in which no step changes anything and none is half done."""
@@ -77,7 +77,7 @@ def save(
     Args:
         tasks: every task of the session, by name.
         request: what to save, and where.
-        placement: the task that an entry's variable is on.
+        placement: the tasks that variables are on.
         parallel: calls functions side by side and answers their results in order; raises the
             first error once all have ended.
         hold: the values are leased within it.
@@ -128,25 +128,19 @@ class _Conversation:
     def __init__(
         self,
         tasks: Mapping[str, CheckpointTask],
-        entries: Sequence[messages.CheckpointEntry],
+        entries: bytes,
         placement: Placement,
         parallel: Parallel,
     ) -> None:
         self.tasks = tasks
-        self.entries: dict[str, list[messages.CheckpointEntry]] = {}
         with collector_paused():
-            for entry in entries:
-                name = placement(entry)
-                mine = self.entries.get(name)
-                if mine is None:
-                    if name not in tasks:
-                        raise InvalidArgumentError(
-                            None,
-                            None,
-                            f"{entry.node} is on {name}, which is no task of this session",
-                        )
-                    mine = self.entries[name] = []
-                mine.append(entry)
+            self.entries = placement.by_task(entries)
+        for name in self.entries:
+            if name not in tasks:
+                node = unpack_entries(self.entries[name])[0].node
+                raise InvalidArgumentError(
+                    None, None, f"{node} is on {name}, which is no task of this session"
+                )
         self.parallel = parallel
 
     def ask(self, requests: Mapping[str, Message]) -> dict[str, Any]:

@@ -20,12 +20,13 @@ from numpy.typing import NDArray
 from paramserve_core.checkpoint.assembly import Piece, Value
 from paramserve_core.checkpoint.collector import collector_paused
 from paramserve_core.checkpoint.disk import Disk, DiskFile
+from paramserve_core.checkpoint.entries import EntryList, EntryLists
 from paramserve_core.checkpoint.finding import decode
 from paramserve_core.checkpoint.index import Index, layout_of
 from paramserve_core.checkpoint.local import check_file, read_pieces
 from paramserve_core.checkpoint.places import CheckpointPlace, Places, check_save_id
 from paramserve_core.checkpoint.runs import SmallTensor, read_small, small_part
-from paramserve_core.checkpoint.variables import Fit, Fitting, variable_name
+from paramserve_core.checkpoint.variables import Fit, fits
 from paramserve_core.errors import (
     FailedPreconditionError,
     InvalidArgumentError,
@@ -44,14 +45,12 @@ _Range = tuple[str, int, int]
 class _Restore:
     """One restore, as far as it got on this task."""
 
-    def __init__(self, owner: str, entries: Sequence[messages.CheckpointEntry]) -> None:
+    def __init__(self, owner: str, wanted: EntryList) -> None:
         self.owner = owner
-        self.entries = entries
+        self.wanted = wanted
         self.fits: list[Fit] = []
-        self.variables: list[Variable] = []
-        self.resets = 0
         self.values: dict[int, Value] = {}
-        self.arrays: list[NDArray[Any] | None] = [None] * len(entries)
+        self.arrays: list[NDArray[Any] | None] = [None] * len(wanted)
         self.staged = messages.StageRestoreResponse()
         self.is_staged = False
         self.is_complete = False
@@ -60,13 +59,14 @@ class _Restore:
         self._missing: dict[_Range, list[Piece]] = {}
         self._outstanding = 0
 
-    def find_variables(self, store: VariableStore) -> None:
-        """Looks up what the entries name; makes the variables that there are not."""
-        self.resets = store.resets
-        self.variables = [
-            store.get_or_create(variable_name(entry), entry.container, fit.dtype, fit.declared)
-            for entry, fit in zip(self.entries, self.fits, strict=True)
-        ]
+    def variables(self, store: VariableStore) -> Sequence[Variable]:
+        """What the entries name; makes the variables that there are not."""
+
+        def make(number: int, name: str, container: str) -> Variable:
+            fit = self.fits[number]
+            return store.get_or_create(name, container, fit.dtype, fit.declared)
+
+        return self.wanted.variables_made(store, make)
 
     def plan_values(self, index: Index, numbers: Sequence[int]) -> None:
         """Has the values of these entries put together from pieces."""
@@ -74,7 +74,7 @@ class _Restore:
         # much, which can wait until the variable is used.
         for number in numbers:
             fit = self.fits[number]
-            self.values[number] = Value(index, self.entries[number].key, fit.box, shape=fit.shape)
+            self.values[number] = Value(index, self.wanted.keys[number], fit.box, shape=fit.shape)
 
     def files(self, small: Sequence[SmallTensor]) -> dict[str, None]:
         """The files that there is something to read of."""
@@ -119,13 +119,22 @@ class Restores:
         disk: the file system.
         places: the paths that clients may name.
         store: the variables.
+        entries: what was read of requests.
         runtime: where threads come from.
     """
 
-    def __init__(self, disk: Disk, places: Places, store: VariableStore, runtime: Runtime) -> None:
+    def __init__(
+        self,
+        disk: Disk,
+        places: Places,
+        store: VariableStore,
+        entries: EntryLists,
+        runtime: Runtime,
+    ) -> None:
         self._disk = disk
         self._places = places
         self._store = store
+        self._entries = entries
         self._runtime = runtime
         self._lock = threading.Lock()
         self._restores: dict[str, _Restore] = {}
@@ -143,6 +152,7 @@ class Restores:
         """
         restore_id = check_save_id(request.restore_id)
         place = self._places.checkpoint(request.path)
+        wanted = self._entries.read(request.entries, owner)
         with self._lock:
             restore = self._restores.get(restore_id)
             if restore is not None:
@@ -156,7 +166,7 @@ class Restores:
                 raise ResourceExhaustedError(
                     None, None, f"the session has {_MAX_OPEN} restores open, which is the limit"
                 )
-            restore = self._restores[restore_id] = _Restore(owner, list(request.entries))
+            restore = self._restores[restore_id] = _Restore(owner, wanted)
         try:
             with collector_paused():
                 index = decode(layout_of(request.format), request.index, str(place))
@@ -208,10 +218,10 @@ class Restores:
             return
         if not restore.is_complete:
             raise FailedPreconditionError(None, None, "the restore isn't staged completely")
-        if restore.resets != self._store.resets:  # A container was cleared since.
-            restore.find_variables(self._store)
+        # Looked up again, if a container has been cleared since.
+        variables = restore.variables(self._store)
         arrays = [array for array in restore.arrays if array is not None]  # None is missing.
-        before = assign_all(list(zip(restore.variables, arrays, strict=True)))
+        before = assign_all(list(zip(variables, arrays, strict=True)))
         self._runtime.submit(before.clear)
         restore.is_committed = True
         restore.arrays = []
@@ -257,31 +267,36 @@ class Restores:
 
         What is not small is put together by a `Value`.
         """
-        fitting = Fitting(index, path)
-        restore.fits = [fitting.fit(entry) for entry in restore.entries]
-        restore.find_variables(self._store)
+        wanted = restore.wanted
+        restore.fits = fits(index, wanted, path)
+        variables = restore.variables(self._store)
+        again = wanted.again
+        if again is not None:
+            raise InvalidArgumentError(
+                None, None, f"{again.node}: the restore names this variable twice"
+            )
         growth = 0
-        seen = set()
         small = []
-        for number, entry in enumerate(restore.entries):
-            fit, variable = restore.fits[number], restore.variables[number]
+        new = tuple.__new__  # A third of the time, of a class that adds nothing to it.
+        for number, (key, fit, variable) in enumerate(
+            zip(wanted.keys, restore.fits, variables, strict=True)
+        ):
+            if variable.dtype is not fit.dtype:  # It was found by a save, which refused it.
+                self._store.get_or_create(
+                    variable.name, variable.container, fit.dtype, fit.declared
+                )
             if not variable.shape.is_compatible_with(fit.as_shape):
                 raise InvalidArgumentError(
                     None,
                     None,
-                    f"{entry.key}: shape {list(fit.shape)} in the checkpoint {path!r}, the "
+                    f"{key}: shape {list(fit.shape)} in the checkpoint {path!r}, the "
                     f"variable {variable.name} on the server has {variable.shape}",
                 )
-            if variable in seen:
-                raise InvalidArgumentError(
-                    None, None, f"{entry.node}: the restore names this variable twice"
-                )
-            seen.add(variable)
             growth += fit.nbytes - variable.nbytes
-            key = entry.key
             part = small_part(index, key)
             if part is not None and part.box == fit.box:
-                small.append(SmallTensor(number, key, part, fit.numpy_dtype, fit.shape))
+                tensor = (number, key, part, fit.numpy_dtype, fit.shape)
+                small.append(new(SmallTensor, tensor))
         if growth > 0:  # Whether the commit will find room.
             self._store.budget.change(growth, path)
             self._store.budget.change(-growth, path)
@@ -294,7 +309,7 @@ class Restores:
         place: CheckpointPlace,
         small: Sequence[SmallTensor],
     ) -> None:
-        others = set(range(len(restore.entries))).difference([tensor.number for tensor in small])
+        others = set(range(len(restore.wanted))).difference([tensor.number for tensor in small])
         restore.plan_values(index, sorted(others))
         files = self._open(restore.files(small), place)
         try:

@@ -25,6 +25,7 @@ from google.protobuf.message import DecodeError
 
 from paramserve_core.checkpoint.collector import collector_paused
 from paramserve_core.checkpoint.disk import Disk, DiskFile, op_error, write_new
+from paramserve_core.checkpoint.entries import EntryLists
 from paramserve_core.checkpoint.index import Layout, layout_of
 from paramserve_core.checkpoint.index_file import IndexHead, decode_head
 from paramserve_core.checkpoint.json_fields import MalformedError
@@ -134,13 +135,22 @@ class Saves:
         disk: the file system.
         places: the paths that clients may name.
         store: the variables.
+        entries: what was read of requests.
         runtime: where threads come from.
     """
 
-    def __init__(self, disk: Disk, places: Places, store: VariableStore, runtime: Runtime) -> None:
+    def __init__(
+        self,
+        disk: Disk,
+        places: Places,
+        store: VariableStore,
+        entries: EntryLists,
+        runtime: Runtime,
+    ) -> None:
         self._disk = disk
         self._places = places
         self._store = store
+        self._entries = entries
         self._runtime = runtime
         self._lock = threading.Lock()
         self._saves: dict[str, _Save] = {}
@@ -181,7 +191,7 @@ class Saves:
             save = self._saves[save_id] = _Save(owner, save_id, place)
         try:
             with collector_paused():
-                save.tensors = take(self._store, request.entries)
+                save.tensors = take(self._store, self._entries.read(request.entries, owner))
         except BaseException:
             self._forget(save)
             raise

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from paramserve_core.checkpoint.any_disk import AnyDisk
 from paramserve_core.checkpoint.disk import Disk, op_error
+from paramserve_core.checkpoint.entries import EntryLists
 from paramserve_core.checkpoint.finding import read_index
 from paramserve_core.checkpoint.graph_files import GraphFiles
 from paramserve_core.checkpoint.places import Places
@@ -58,9 +59,10 @@ class TaskCheckpoints:
         self._task = task
         self._disk = disk or AnyDisk()
         self._places = Places(self._disk, root)
-        self._saves = Saves(self._disk, self._places, store, runtime)
+        self._entries = EntryLists()
+        self._saves = Saves(self._disk, self._places, store, self._entries, runtime)
         self._files = GraphFiles(self._disk, self._places, runtime)
-        self._restores = Restores(self._disk, self._places, store, runtime)
+        self._restores = Restores(self._disk, self._places, store, self._entries, runtime)
 
     @property
     def files(self) -> GraphFiles:
@@ -129,6 +131,7 @@ class TaskCheckpoints:
 
     def forget(self, session: str) -> None:
         """Drops the saves and restores that a session left open."""
+        self._entries.forget(session)
         self._restores.forget(session)
         try:
             self._saves.forget(session)

@@ -13,12 +13,12 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from paramserve_core.checkpoint.entries import EntryList
 from paramserve_core.checkpoint.index import Index
 from paramserve_core.checkpoint.shard import TakenTensor
 from paramserve_core.checkpoint.slices import Box, box_of_slice
 from paramserve_core.dtypes import DType, as_dtype
 from paramserve_core.errors import (
-    FailedPreconditionError,
     InvalidArgumentError,
     NotFoundError,
     OpError,
@@ -32,31 +32,26 @@ _MOST_COMPARED: Final = 20_000
 """Names beyond this many are not searched for ones that a wrong name resembles."""
 
 
-def take(store: VariableStore, entries: Sequence[CheckpointEntry]) -> list[TakenTensor]:
+def take(store: VariableStore, wanted: EntryList) -> list[TakenTensor]:
     """The values of the entries' variables, leased, all of one moment.
 
     Raises:
         FailedPreconditionError: a variable has no value.
         InvalidArgumentError: an entry that does not fit its variable.
     """
-    variables = []
-    for entry in entries:
-        variable = store.find(variable_name(entry), entry.container)
-        if variable is None:
-            raise FailedPreconditionError(
-                None, None, f"Attempting to use uninitialized value {entry.node}"
-            )
-        variables.append(variable)
+    variables = wanted.variables(store)
     known: dict[Hashable, tuple[DType, Box, tuple[int, ...]]] = {}
     taken = []
-    for entry, variable, array in zip(entries, variables, read_all(variables), strict=True):
-        part = entry.slice.SerializeToString() if entry.HasField("slice") else None
-        kind = (entry.dtype, part, variable.dtype, array.shape)
-        found = known.get(kind)
-        if found is None:  # Of entries that differ in their names only, one is looked at.
-            found = known[kind] = _taken(entry, variable, array.shape)
-        dtype, box, shape = found
-        taken.append(TakenTensor(entry.key, dtype, shape, box, array))
+    new = tuple.__new__  # A third of the time, of a class that adds nothing to it.
+    for number, (key, kind, variable, array) in enumerate(
+        zip(wanted.keys, wanted.kinds, variables, read_all(variables), strict=True)
+    ):
+        shape = array.shape
+        found = known.get((kind, shape))
+        if found is None or found[0] is not variable.dtype:
+            found = known[kind, shape] = _taken(wanted.entries[number], variable, shape)
+        dtype, box, full_shape = found
+        taken.append(new(TakenTensor, (key, dtype, full_shape, box, array)))
     return taken
 
 
@@ -107,51 +102,46 @@ class Fit(NamedTuple):
     nbytes: int
 
 
-class Fitting:
-    """Finds out which part of a checkpoint's tensor each entry takes.
-
-    Of many entries and tensors few differ in more than their names, so of each kind one is looked
-    at.
+def fits(index: Index, wanted: EntryList, path: str) -> list[Fit]:
+    """What each entry takes of a checkpoint's tensors.
 
     Args:
         index: the checkpoint's.
-        path: where it is, for errors.
+        wanted: the entries.
+        path: where the checkpoint is, for errors.
+
+    Raises:
+        NotFoundError: there is no tensor of a name.
+        InvalidArgumentError: the type or shape of one is not the variable's.
     """
-
-    def __init__(self, index: Index, path: str) -> None:
-        self._index = index
-        self._path = path
-        self._known: dict[Hashable, Fit] = {}
-
-    def fit(self, entry: CheckpointEntry) -> Fit:
-        """What the variable of an entry takes.
-
-        Raises:
-            NotFoundError: there is no tensor of its name.
-            InvalidArgumentError: its type or shape is not the variable's.
-        """
-        tensor = self._index.tensors.get(entry.key)
+    known: dict[Hashable, Fit] = {}
+    found = []
+    tensors = index.tensors
+    for number, (key, kind) in enumerate(zip(wanted.keys, wanted.kinds, strict=True)):
+        tensor = tensors.get(key)
         if tensor is None:
-            raise missing_key(entry.key, self._index.tensors, self._path)
-        part = entry.slice.SerializeToString() if entry.HasField("slice") else None
-        shape = entry.shape.SerializeToString() if entry.HasField("shape") else None
-        kind = (entry.dtype, shape, part, entry.reshape, tensor.dtype, tensor.shape)
-        found = self._known.get(kind)
-        if found is None:
-            box = wanted_part(self._index, entry, self._path)
-            shaped = shape_for(entry, box.shape)
-            dtype = _dtype(entry)
-            found = Fit(
-                dtype=dtype,
-                declared=_declared(entry),
-                box=box,
-                shape=shaped,
-                as_shape=TensorShape(shaped),
-                numpy_dtype=np.dtype(dtype.as_numpy_dtype),
-                nbytes=box.size * dtype.size,
-            )
-            self._known[kind] = found
-        return found
+            raise missing_key(key, tensors, path)
+        dtype, shape, _ = tensor
+        fit = known.get((kind, shape))
+        if fit is None or fit.dtype is not dtype:
+            fit = known[kind, shape] = _fit(index, wanted.entries[number], path)
+        found.append(fit)
+    return found
+
+
+def _fit(index: Index, entry: CheckpointEntry, path: str) -> Fit:
+    box = wanted_part(index, entry, path)
+    shape = shape_for(entry, box.shape)
+    dtype = _dtype(entry)
+    return Fit(
+        dtype=dtype,
+        declared=_declared(entry),
+        box=box,
+        shape=shape,
+        as_shape=TensorShape(shape),
+        numpy_dtype=np.dtype(dtype.as_numpy_dtype),
+        nbytes=box.size * dtype.size,
+    )
 
 
 def wanted_part(index: Index, entry: CheckpointEntry, path: str) -> Box:
@@ -221,11 +211,6 @@ def _declared(entry: CheckpointEntry) -> TensorShape:
     if entry.HasField("shape"):
         return _shape(entry.shape.SerializeToString())
     return TensorShape(list(entry.slice.shape) if entry.HasField("slice") else None)
-
-
-def variable_name(entry: CheckpointEntry) -> str:
-    """What an entry's variable is called in its container."""
-    return entry.shared_name or entry.node
 
 
 def _dtype(entry: CheckpointEntry) -> DType:

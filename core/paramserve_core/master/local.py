@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from paramserve_core.checkpoint import coordinator
 from paramserve_core.checkpoint.background import BackgroundSave, Watcher
+from paramserve_core.checkpoint.entries import Placement
 from paramserve_core.errors import (
     CancelledError,
     InvalidArgumentError,
@@ -82,7 +83,7 @@ class LocalMaster:
         self._graph = StepGraph(max_nodes)
         self._lock = threading.Lock()
         self._plans: dict[int, Plan] = {}
-        self._variable_tasks: dict[str, str] = {}
+        self._placement = Placement(self._task_of_entry)
         self._plan_numbers = itertools.count(1)
         self._step_numbers = itertools.count(1)
         self._is_closed = False
@@ -219,7 +220,7 @@ class LocalMaster:
         return coordinator.save(
             self._tasks,
             request,
-            self._task_of_entry,
+            self._placement,
             self._parallel,
             self._hold,
             watcher,
@@ -227,7 +228,7 @@ class LocalMaster:
 
     def restore(self, request: checkpoint_service_pb2.RestoreRequest) -> None:
         """See `Master.restore`."""
-        coordinator.restore(self._tasks, request, self._task_of_entry, self._parallel, self._hold)
+        coordinator.restore(self._tasks, request, self._placement, self._parallel, self._hold)
 
     def _hold(self) -> AbstractContextManager[None]:
         return consistent_cut(self._tasks, self._parallel, self._runtime)
@@ -272,11 +273,6 @@ class LocalMaster:
         return run_all(self._runtime, thunks)
 
     def _task_of_entry(self, entry: checkpoint_service_pb2.CheckpointEntry) -> str:
-        name = entry.node
-        task = self._variable_tasks.get(name)
-        if task is None:
-            with self._lock:
-                node = self._graph.node(name)
-                task = self._placer.place(self._graph, [node])[node.name]
-            self._variable_tasks[name] = task
-        return task
+        with self._lock:
+            node = self._graph.node(entry.node)
+            return self._placer.place(self._graph, [node])[node.name]

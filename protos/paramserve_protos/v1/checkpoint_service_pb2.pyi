@@ -48,6 +48,12 @@ class CheckpointEntry(_message.Message):
     shape: _tensor_shape_pb2.TensorShapeProto
     def __init__(self, key: _Optional[str] = ..., node: _Optional[str] = ..., container: _Optional[str] = ..., shared_name: _Optional[str] = ..., slice: _Optional[_Union[Slice, _Mapping]] = ..., dtype: _Optional[_Union[_types_pb2.DataType, str]] = ..., reshape: bool = ..., shape: _Optional[_Union[_tensor_shape_pb2.TensorShapeProto, _Mapping]] = ...) -> None: ...
 
+class CheckpointEntries(_message.Message):
+    __slots__ = ("entry",)
+    ENTRY_FIELD_NUMBER: _ClassVar[int]
+    entry: _containers.RepeatedCompositeFieldContainer[CheckpointEntry]
+    def __init__(self, entry: _Optional[_Iterable[_Union[CheckpointEntry, _Mapping]]] = ...) -> None: ...
+
 class StateUpdate(_message.Message):
     __slots__ = ("latest_filename", "all_paths", "all_timestamps", "delete_paths", "last_preserved_timestamp")
     LATEST_FILENAME_FIELD_NUMBER: _ClassVar[int]
@@ -74,7 +80,7 @@ class SaveRequest(_message.Message):
     META_GRAPH_PATH_FIELD_NUMBER: _ClassVar[int]
     META_GRAPH_FIELD_NUMBER: _ClassVar[int]
     path: str
-    entries: _containers.RepeatedCompositeFieldContainer[CheckpointEntry]
+    entries: bytes
     format: CheckpointFormat
     has_step: bool
     step: int
@@ -82,7 +88,7 @@ class SaveRequest(_message.Message):
     state: StateUpdate
     meta_graph_path: str
     meta_graph: bytes
-    def __init__(self, path: _Optional[str] = ..., entries: _Optional[_Iterable[_Union[CheckpointEntry, _Mapping]]] = ..., format: _Optional[_Union[CheckpointFormat, str]] = ..., has_step: bool = ..., step: _Optional[int] = ..., graph_hash: _Optional[bytes] = ..., state: _Optional[_Union[StateUpdate, _Mapping]] = ..., meta_graph_path: _Optional[str] = ..., meta_graph: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, path: _Optional[str] = ..., entries: _Optional[bytes] = ..., format: _Optional[_Union[CheckpointFormat, str]] = ..., has_step: bool = ..., step: _Optional[int] = ..., graph_hash: _Optional[bytes] = ..., state: _Optional[_Union[StateUpdate, _Mapping]] = ..., meta_graph_path: _Optional[str] = ..., meta_graph: _Optional[bytes] = ...) -> None: ...
 
 class SaveResponse(_message.Message):
     __slots__ = ("path", "bytes")
@@ -125,8 +131,8 @@ class RestoreRequest(_message.Message):
     PATH_FIELD_NUMBER: _ClassVar[int]
     ENTRIES_FIELD_NUMBER: _ClassVar[int]
     path: str
-    entries: _containers.RepeatedCompositeFieldContainer[CheckpointEntry]
-    def __init__(self, path: _Optional[str] = ..., entries: _Optional[_Iterable[_Union[CheckpointEntry, _Mapping]]] = ...) -> None: ...
+    entries: bytes
+    def __init__(self, path: _Optional[str] = ..., entries: _Optional[bytes] = ...) -> None: ...
 
 class ReadStateRequest(_message.Message):
     __slots__ = ("directory", "latest_filename")
@@ -148,9 +154,9 @@ class TakeSnapshotRequest(_message.Message):
     ENTRIES_FIELD_NUMBER: _ClassVar[int]
     PATH_FIELD_NUMBER: _ClassVar[int]
     save_id: str
-    entries: _containers.RepeatedCompositeFieldContainer[CheckpointEntry]
+    entries: bytes
     path: str
-    def __init__(self, save_id: _Optional[str] = ..., entries: _Optional[_Iterable[_Union[CheckpointEntry, _Mapping]]] = ..., path: _Optional[str] = ...) -> None: ...
+    def __init__(self, save_id: _Optional[str] = ..., entries: _Optional[bytes] = ..., path: _Optional[str] = ...) -> None: ...
 
 class UnfinishedSave(_message.Message):
     __slots__ = ("name", "save_id")
@@ -301,10 +307,10 @@ class StageRestoreRequest(_message.Message):
     FORMAT_FIELD_NUMBER: _ClassVar[int]
     restore_id: str
     path: str
-    entries: _containers.RepeatedCompositeFieldContainer[CheckpointEntry]
+    entries: bytes
     index: bytes
     format: CheckpointFormat
-    def __init__(self, restore_id: _Optional[str] = ..., path: _Optional[str] = ..., entries: _Optional[_Iterable[_Union[CheckpointEntry, _Mapping]]] = ..., index: _Optional[bytes] = ..., format: _Optional[_Union[CheckpointFormat, str]] = ...) -> None: ...
+    def __init__(self, restore_id: _Optional[str] = ..., path: _Optional[str] = ..., entries: _Optional[bytes] = ..., index: _Optional[bytes] = ..., format: _Optional[_Union[CheckpointFormat, str]] = ...) -> None: ...
 
 class StageRestoreResponse(_message.Message):
     __slots__ = ("missing",)

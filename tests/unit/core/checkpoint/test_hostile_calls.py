@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from checkpoint_tasks import Task, Tasks, entries_of, entry
 from paramserve_core import dtypes
 from paramserve_core.checkpoint.contents import Contents
+from paramserve_core.checkpoint.entries import pack_entries
 from paramserve_core.checkpoint.index import Layout
 from paramserve_core.checkpoint.index_file import decode_index, encode_index
 from paramserve_core.checkpoint.slices import Box
@@ -76,6 +77,10 @@ def random_value(draw, field, depth):
         return random_message(draw, field.message_type._concrete_class, depth + 1)
     match field.cpp_type:
         case field.CPPTYPE_STRING:
+            if field.name == "entries" and draw(st.booleans()):
+                count = draw(st.integers(1, 2))
+                made = [random_message(draw, messages.CheckpointEntry) for _ in range(count)]
+                return pack_entries(made)
             if field.type == field.TYPE_BYTES:
                 return draw(st.binary(max_size=60))
             return draw(IDS if field.name.endswith("_id") else NAMES)
@@ -123,7 +128,11 @@ def test_any_request_is_answered_or_refused(busy_task, data):
 @given(content=st.binary(max_size=200), layout=st.sampled_from(list(Layout)))
 def test_any_index_is_refused(busy_task, content, layout):
     request = messages.StageRestoreRequest(
-        restore_id="f" * 16, path="m", entries=ENTRIES, index=content, format=layout.value
+        restore_id="e" * 16,  # Which no random request has: it may have staged nothing.
+        path="m",
+        entries=pack_entries(ENTRIES),
+        index=content,
+        format=layout.value,
     )
     with pytest.raises(OpError):
         busy_task.call(request)
@@ -137,7 +146,7 @@ def test_any_table_of_contents_is_staged_or_refused(busy_task, data):
     request = messages.StageRestoreRequest(
         restore_id=SAVE,
         path="m",
-        entries=ENTRIES,
+        entries=pack_entries(ENTRIES),
         index=contents.SerializeToString(),
         format=messages.CHECKPOINT_FORMAT_TENSORFLOW_V1,
     )
@@ -160,7 +169,7 @@ def test_calls_out_of_order_are_refused(task):
     ]:
         with pytest.raises(FailedPreconditionError, match=text):
             task.call(request)
-    task.call(messages.TakeSnapshotRequest(save_id=SAVE, path="m", entries=ENTRIES))
+    task.call(messages.TakeSnapshotRequest(save_id=SAVE, path="m", entries=pack_entries(ENTRIES)))
     with pytest.raises(FailedPreconditionError, match="has no shard yet"):
         task.call(messages.PrepareCommitRequest(save_id=SAVE))
     with pytest.raises(FailedPreconditionError, match="isn't prepared"):
@@ -176,7 +185,7 @@ def test_calls_out_of_order_are_refused(task):
 @pytest.mark.parametrize("save_id", ["", "0" * 15, "0" * 17, "../" * 6, "0123456789ABCDEF"])
 def test_ids_are_what_they_should_be(task, save_id):
     for request in (
-        messages.TakeSnapshotRequest(save_id=save_id, path="m", entries=ENTRIES),
+        messages.TakeSnapshotRequest(save_id=save_id, path="m", entries=pack_entries(ENTRIES)),
         messages.StageRestoreRequest(restore_id=save_id, path="m"),
         messages.FinishSaveRequest(
             save_id=SAVE,
@@ -190,13 +199,19 @@ def test_ids_are_what_they_should_be(task, save_id):
 
 def test_session_has_few_saves_and_restores_open(task):
     for i in range(16):
-        task.call(messages.TakeSnapshotRequest(save_id=f"{i:016x}", path=f"m{i}", entries=ENTRIES))
+        task.call(
+            messages.TakeSnapshotRequest(
+                save_id=f"{i:016x}", path=f"m{i}", entries=pack_entries(ENTRIES)
+            )
+        )
     with pytest.raises(ResourceExhaustedError, match="16 saves open"):
-        task.call(messages.TakeSnapshotRequest(save_id="f" * 16, path="m", entries=ENTRIES))
+        task.call(
+            messages.TakeSnapshotRequest(save_id="f" * 16, path="m", entries=pack_entries(ENTRIES))
+        )
     task.checkpoints.forget(task.session)
     Tasks(task).save("m", *ENTRIES)
     content = task.call(messages.ReadIndexRequest(path="m"))[0].index
-    request = messages.StageRestoreRequest(path="m", entries=ENTRIES, index=content)
+    request = messages.StageRestoreRequest(path="m", entries=pack_entries(ENTRIES), index=content)
     for i in range(8):
         request.restore_id = f"{i:016x}"
         task.call(request)
@@ -212,7 +227,9 @@ def staged(task, entries):
     shard = next(iter(decode_index(index).files))
     content = (task.root / shard).read_bytes()
     (task.root / shard).unlink()
-    request = messages.StageRestoreRequest(restore_id=SAVE, path="m", entries=entries, index=index)
+    request = messages.StageRestoreRequest(
+        restore_id=SAVE, path="m", entries=pack_entries(entries), index=index
+    )
     missing = task.call(request)[0].missing
     return content, missing
 
@@ -253,7 +270,9 @@ def test_wrong_bytes_that_are_supplied_change_nothing(task):
 def test_index_that_names_files_of_another_checkpoint_is_refused(task):
     Tasks(task).save("secret", *ENTRIES)
     index = task.call(messages.ReadIndexRequest(path="secret"))[0].index
-    request = messages.StageRestoreRequest(restore_id=SAVE, path="m", entries=ENTRIES, index=index)
+    request = messages.StageRestoreRequest(
+        restore_id=SAVE, path="m", entries=pack_entries(ENTRIES), index=index
+    )
     with pytest.raises(InvalidArgumentError, match="no file of"):
         task.call(request)
 
@@ -272,9 +291,22 @@ def test_huge_tensor_in_an_index_is_refused_without_allocating(task):
     request = messages.StageRestoreRequest(
         restore_id=SAVE,
         path="m",
-        entries=[entry("v", dtypes.float64)],
+        entries=pack_entries([entry("v", dtypes.float64)]),
         index=messages.TableIndex(files=[shard]).SerializeToString(),
         format=messages.CHECKPOINT_FORMAT_TENSORFLOW_V1,
     )
     with pytest.raises(OpError):
         task.call(request)
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        messages.TakeSnapshotRequest(save_id=SAVE, path="m", entries=b"\xff"),
+        messages.StageRestoreRequest(restore_id=SAVE, path="m", entries=b"\xff"),
+    ],
+)
+def test_bytes_that_are_no_entries_are_refused(task, request_):
+    Tasks(task).save("m", *ENTRIES)
+    with pytest.raises(InvalidArgumentError, match="entries are no message"):
+        task.call(request_)

@@ -193,7 +193,7 @@ def test_object_of_another_process_is_in_use_for_a_day():
 
 
 def test_restore_reads_the_ranges_that_it_needs(monkeypatch):
-    for module in ("index", "shard"):
+    for module in ("index_file", "shard"):
         monkeypatch.setattr(f"paramserve_core.checkpoint.{module}.CHUNK_BYTES", 64)
     store = FakeStore()
     tasks = Shared(store)

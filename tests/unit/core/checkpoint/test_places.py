@@ -7,6 +7,7 @@ import pytest
 
 from checkpoint_tasks import Task, Tasks, entries_of
 from paramserve_core.checkpoint.disk import LocalDisk
+from paramserve_core.checkpoint.entries import pack_entries
 from paramserve_core.checkpoint.places import Places, SavedFile
 from paramserve_core.errors import InvalidArgumentError, PermissionDeniedError
 from paramserve_protos.v1 import checkpoint_service_pb2 as messages
@@ -98,7 +99,9 @@ ENTRIES = entries_of({"v": [1.0]})
 @pytest.mark.parametrize(
     "request_",
     [
-        messages.TakeSnapshotRequest(save_id="0" * 16, path="../outside/m", entries=ENTRIES),
+        messages.TakeSnapshotRequest(
+            save_id="0" * 16, path="../outside/m", entries=pack_entries(ENTRIES)
+        ),
         messages.ReadIndexRequest(path="../outside/m"),
         messages.StageRestoreRequest(restore_id="0" * 16, path="../outside/m"),
         messages.AdoptIndexRequest(path="../outside/m"),

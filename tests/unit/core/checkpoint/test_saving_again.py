@@ -5,6 +5,7 @@ import os
 import pytest
 
 from checkpoint_tasks import Task, Tasks, entries_of, two_tasks
+from paramserve_core.checkpoint.entries import pack_entries
 from paramserve_core.checkpoint.index import Layout
 from paramserve_core.checkpoint.index_file import encode_index
 from paramserve_core.checkpoint.merging import merge_shards
@@ -66,7 +67,7 @@ def test_saving_again_from_other_tasks_replaces_the_checkpoint(tmp_path):
 def test_save_while_another_to_the_same_path_runs_is_refused(task):
     task.set(v=[1.0])
     request = messages.TakeSnapshotRequest(
-        save_id="0" * 16, path="model", entries=entries_of({"v": [1.0]})
+        save_id="0" * 16, path="model", entries=pack_entries(entries_of({"v": [1.0]}))
     )
     task.call(request)
     with pytest.raises(AbortedError, match=r"another save to .*model is in progress"):
@@ -122,7 +123,7 @@ def test_session_that_ends_takes_its_save_along_until_it_is_prepared(task, steps
     save_id = "0123456789abcdef"
     calls = [
         messages.TakeSnapshotRequest(
-            save_id=save_id, path="model", entries=entries_of({"v": [1.0]})
+            save_id=save_id, path="model", entries=pack_entries(entries_of({"v": [1.0]}))
         ),
         messages.WriteShardRequest(save_id=save_id, shard=0, shard_count=1),
         None,

@@ -14,6 +14,7 @@ from memory_disk import MemoryDisk
 from paramserve_core import dtypes
 from paramserve_core.checkpoint import coordinator, shard
 from paramserve_core.checkpoint.background import BackgroundSave, Watcher
+from paramserve_core.checkpoint.entries import Placement, pack_entries
 from paramserve_core.errors import CancelledError, DataLossError
 from paramserve_core.executor.store import Ref, Update, Variable
 from paramserve_core.runtime import ThreadRuntime
@@ -135,7 +136,11 @@ def test_a_shard_that_failed_halfway_is_not_written_again_without_what_was_let_g
     task = next(iter(tasks_on(disk).tasks.values()))
     wanted = [entry("w", shape=[10 * CHUNK], dtype=dtypes.uint8)]
     save_id = "0123456789abcdef"
-    task.call(messages.TakeSnapshotRequest(save_id=save_id, entries=wanted, path="/checkpoints/m"))
+    task.call(
+        messages.TakeSnapshotRequest(
+            save_id=save_id, entries=pack_entries(wanted), path="/checkpoints/m"
+        )
+    )
     broken = True
 
     def fail(operation: str, path: Path) -> None:
@@ -161,12 +166,15 @@ def test_only_a_save_in_the_background_leaves_time_to_others(is_in_background):
     task = Task(None, disk=disk, runtime=runtime)
     task.set(w=np.arange(10 * CHUNK, dtype=np.uint8))
     request = messages.SaveRequest(
-        path="/checkpoints/m", entries=[entry("w", shape=[10 * CHUNK], dtype=dtypes.uint8)]
+        path="/checkpoints/m",
+        entries=pack_entries([entry("w", shape=[10 * CHUNK], dtype=dtypes.uint8)]),
     )
 
     def save(watcher: Watcher) -> messages.SaveResponse:
         tasks = {task.name: task}
-        return coordinator.save(tasks, request, lambda _: task.name, in_turn, watcher=watcher)
+        return coordinator.save(
+            tasks, request, Placement(lambda _: task.name), in_turn, watcher=watcher
+        )
 
     if is_in_background:
         BackgroundSave(ThreadRuntime(), save).result()
