@@ -22,6 +22,7 @@ from processes import (
     command_line,
     foreign_segments_of,
     mapped_segments_of,
+    programs,
     segments_of,
     server,
 )
@@ -145,32 +146,56 @@ def test_steps_of_10_mb_by_clients_that_are_killed_leave_nothing(tmp_path, monke
     assert after.threads <= before.threads + 8
 
 
+LIVES_LONG = """
+    import gc
+    import sys
+    import paramserve as ps
+
+    elements = 2_500_000
+
+    def use():
+        with ps.Graph().as_default(), ps.Session(sys.argv[1]) as sess:
+            fed = ps.placeholder(ps.float32, [elements])
+            v = ps.Variable(ps.zeros([elements]), name="v")
+            add = v.assign_add(fed)
+            sess.run(v.initializer)
+            for _ in range(20):
+                buffer = sess.buffer_like(v)
+                fetched = sess.run(add, {fed: buffer})
+                fetched[0] += 1
+
+    while True:
+        use()
+        gc.collect()
+        print("used", flush=True)
+        sys.stdin.readline()
+"""
+
+
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("transport", ["shm", "grpc"])
 def test_a_client_of_many_steps_grows_no_more_than_its_server(tmp_path, monkeypatch, transport):
     """Clients live long too: arrays that were fetched, buffers and connections all go."""
     monkeypatch.setenv("PARAMSERVE_TRANSPORT", transport)
-    elements, me = 2_500_000, psutil.Process()
+    with (
+        server(tmp_path, "--session-grace", "0.2") as process,
+        programs(LIVES_LONG, [[process.target]]) as (client,),
+    ):
+        me = psutil.Process(client.process.pid)
 
-    def use(target: str, rounds: int) -> tuple[int, int, int]:
-        for _ in range(rounds):
-            with ps.Graph().as_default(), ps.Session(target) as sess:
-                fed = ps.placeholder(ps.float32, [elements])
-                v = ps.Variable(ps.zeros([elements]), name="v")
-                add = v.assign_add(fed)
-                sess.run(v.initializer)
-                for _ in range(20):
-                    buffer = sess.buffer_like(v)
-                    fetched = sess.run(add, {fed: buffer})
-                    fetched[0] += 1
-                del buffer, fetched
-        gc.collect()
-        return me.memory_info().rss, me.num_fds(), mapped_segments_of(os.getpid())
+        def use(rounds: int) -> tuple[int, int, int]:
+            for _ in range(rounds):
+                assert client.line() == "used"
+                client.say("on")
+            assert client.line() == "used"
+            found = me.memory_info().rss, me.num_fds(), mapped_segments_of(me.pid)
+            client.say("on")
+            return found
 
-    with server(tmp_path, "--session-grace", "0.2") as process:
-        use(process.target, 3)
-        before = use(process.target, 3)
-        after = use(process.target, 8)
+        use(4)
+        before = use(2)
+        after = use(7)
+        client.kill()
     assert after[0] < before[0] + GROWTH_BYTES[transport]
     assert after[1] <= before[1] + 4
     assert after[2] <= before[2] + 2
