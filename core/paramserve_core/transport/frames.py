@@ -5,7 +5,8 @@ copy a payload once more in each direction. The first frame of a message has a h
 `Envelope`; the payloads of this and the next frames are the message's tensors, back to back, in
 pieces of at most `CHUNK_BYTES`. Many small tensors share one frame.
 
-Thread rule: `encode` is a pure function; an `Assembler` is owned by the thread that reads.
+Thread rule: `encode` is a pure function but for what its announcer remembers; an `Assembler` is
+owned by the thread that reads.
 """
 
 from __future__ import annotations
@@ -17,8 +18,15 @@ from google.protobuf.message import DecodeError
 
 from paramserve_core.errors import InvalidArgumentError, ResourceExhaustedError
 from paramserve_core.transport import payload
+from paramserve_core.transport.announcing import (
+    Arrival,
+    announced,
+    new_announcer,
+    new_layouts,
+    split,
+)
 from paramserve_core.transport.interface import Message
-from paramserve_core.transport.payload import Incoming
+from paramserve_core.transport.layout import Announcer
 from paramserve_core.transport.room import Admission, Admit, admitted
 from paramserve_protos.v1 import service_pb2
 
@@ -31,8 +39,15 @@ _HEADER_TAG: Final = b"\x0a"
 _PAYLOAD_TAG: Final = b"\x12"
 
 
-def encode(message: Message, max_message_bytes: int) -> Iterator[bytes]:
+def encode(
+    message: Message, max_message_bytes: int, announcer: Announcer | None = None
+) -> Iterator[bytes]:
     """The frames of a message, one by one; each copies its piece of the tensors once.
+
+    Args:
+        message: what to send.
+        max_message_bytes: the largest message that the peer takes.
+        announcer: that of the connection, see `announcing`; a new one by default.
 
     Raises:
         ResourceExhaustedError: the message is larger than the peer takes; before any frame.
@@ -40,11 +55,10 @@ def encode(message: Message, max_message_bytes: int) -> Iterator[bytes]:
     encoded = message.envelope.SerializeToString()
     bodies: list[memoryview] = []
     if message.tensors:
-        packed = [payload.pack(tensor, message.wire_dtype) for tensor in message.tensors]
-        bodies = [body for _, body in packed]
         # Messages that are joined are merged, so the envelope, which others may be using, need
         # not be changed or copied to announce the tensors in it.
-        encoded += service_pb2.Envelope(tensors=[h for h, _ in packed]).SerializeToString()
+        announcement, bodies = announced(message, announcer or new_announcer())
+        encoded += announcement
     if len(encoded) > MAX_ENVELOPE_BYTES:
         raise ResourceExhaustedError(
             None,
@@ -94,15 +108,19 @@ class Assembler:
     Args:
         max_message_bytes: envelope and tensors of one message together.
         admit: waits until a message may arrive.
+        are_own: each tensor gets memory of its own; else small ones may share some.
     """
 
-    def __init__(self, max_message_bytes: int, admit: Admit = lambda _: None) -> None:
+    def __init__(
+        self, max_message_bytes: int, admit: Admit = lambda _: None, *, are_own: bool = True
+    ) -> None:
+        self._layouts = new_layouts(max_message_bytes)
+        self._are_own = are_own
         self._max_message_bytes = max_message_bytes
         self._admit = admit
         self._admission: Admission | None = None
         self._envelope: service_pb2.Envelope | None = None
-        self._tensors: list[Incoming] = []
-        self._next = 0
+        self._arrival: Arrival | None = None
 
     def feed(self, frame: bytes) -> Message | None:
         """Takes a frame; answers the message that it completes, if it does.
@@ -114,38 +132,37 @@ class Assembler:
         header, piece = _parse(frame)
         if header is not None:
             self._begin(header)
-        elif self._envelope is None:
+        elif self._arrival is None:
             raise _malformed("a frame of tensors without a message")
         elif self._admission is not None:
             self._admission.arrives()
-        tensors = self._tensors
-        while self._next < len(tensors):
-            tensor = tensors[self._next]
-            piece = piece[tensor.fill(piece) :]
-            if not tensor.is_complete:
-                return None
-            self._next += 1
-        if len(piece):
-            raise _malformed(f"{len(piece)} bytes more than the message announced")
-        envelope = self._envelope
+        envelope, arrival, admission = self._envelope, self._arrival, self._admission
         assert envelope is not None
-        del envelope.tensors[:]
-        admission = self._admission
-        self._envelope, self._tensors, self._admission = None, [], None
-        return Message(envelope, admitted([tensor.array() for tensor in tensors], admission))
+        assert arrival is not None
+        rest = arrival.take(piece)
+        if rest is None:
+            return None
+        if len(rest):
+            raise _malformed(f"{len(rest)} bytes more than the message announced")
+        self._envelope = self._arrival = self._admission = None
+        return Message(envelope, admitted(arrival.tensors, admission))
 
     def _begin(self, header: memoryview) -> None:
         if self._envelope is not None:
             raise _malformed("a new message before the last one was complete")
+        own, announcement = split(header.tobytes())
         envelope = service_pb2.Envelope()
         try:
-            envelope.ParseFromString(header.tobytes())
+            envelope.ParseFromString(own)
         except DecodeError:
             raise _malformed("its header is no envelope") from None
-        self._tensors = payload.incoming(envelope.tensors, len(header), self._max_message_bytes)
-        if self._tensors:
-            self._admission = self._admit(sum(tensor.size for tensor in self._tensors))
-        self._next = 0
+        if envelope.tensors:
+            raise _malformed("tensors are announced before the end of the envelope")
+        layout = self._layouts.find(announcement)
+        payload.check_size(len(header) + layout.size, self._max_message_bytes)
+        if layout.headers:
+            self._admission = self._admit(layout.size)
+        self._arrival = Arrival(layout, are_own=self._are_own)
         self._envelope = envelope
 
 

@@ -14,6 +14,7 @@ import grpc
 from google.protobuf.message import Message as ProtoMessage
 
 from paramserve_core.errors import InternalError, OpError, UnavailableError, error_from_status
+from paramserve_core.transport.announcing import new_announcer
 from paramserve_core.transport.credentials import ClientCredentials
 from paramserve_core.transport.frames import MAX_FRAME_BYTES, Assembler, encode
 from paramserve_core.transport.interface import Connection, Message, Receiver
@@ -180,6 +181,7 @@ class GrpcConnection:
         self._address = address
         self._max_message_bytes = max_message_bytes
         self._outbox = Outbox()
+        self._announcer = new_announcer()
         self._lock = threading.Lock()
         self._is_closed = False
         self._is_accepted = False
@@ -211,7 +213,7 @@ class GrpcConnection:
 
     def send(self, message: Message) -> None:
         """See `Connection.send`."""
-        self._outbox.put_all(encode(message, self._max_message_bytes))
+        self._outbox.put_all(encode(message, self._max_message_bytes, self._announcer))
 
     def close(self) -> None:
         """See `Connection.close`."""

@@ -20,6 +20,7 @@ from typing import Any, Final, Protocol
 import grpc
 
 from paramserve_core.errors import InternalError, OpError, UnavailableError
+from paramserve_core.transport.announcing import new_announcer
 from paramserve_core.transport.frames import CHUNK_BYTES, MAX_FRAME_BYTES, Assembler, encode
 from paramserve_core.transport.grpc_client import ACCEPTED, COMPRESSION_KEY, SERVICE
 from paramserve_core.transport.interface import Connection, Message, Receiver
@@ -271,12 +272,13 @@ class _Stream:
         self._context = context
         self._max_message_bytes = max_message_bytes
         self._outbox = Outbox()
+        self._announcer = new_announcer()
         self._refusal: OpError | None = None
         self._is_closed = False
 
     def send(self, message: Message) -> None:
         """See `Connection.send`."""
-        self._outbox.put_all(encode(message, self._max_message_bytes))
+        self._outbox.put_all(encode(message, self._max_message_bytes, self._announcer))
 
     def close(self) -> None:
         """See `Connection.close`; what was sent still goes out."""
@@ -323,7 +325,7 @@ class _Stream:
             receiver.lost(self._refusal or lost)
 
     def _receive(self, receiver: Receiver) -> None:
-        assembler = Assembler(self._max_message_bytes, receiver.admit)
+        assembler = Assembler(self._max_message_bytes, receiver.admit, are_own=False)
         for frame in self._frames:
             self._traffic.received(len(frame))
             message = assembler.feed(frame)

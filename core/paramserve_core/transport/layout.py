@@ -1,10 +1,11 @@
 """Which tensors a message has: announced in the same bytes again, and understood once.
 
 The steps of a session send tensors of the same types and shapes again and again, perhaps a thousand
-in one message. So a local connection announces them apart from the rest of a message, in a
-`TensorList`, and both ends remember what they worked out: the sender an `Announcement` by types and
-shapes, the receiver a `Layout` by the bytes that announced it, which were checked then. A peer
-may announce something else each time, so only so many tensors are remembered.
+in one message. So a connection announces them apart from the rest of a message (a local one in a
+`TensorList`, one of gRPC at the end of an `Envelope`), and both ends remember what they worked out:
+the sender an `Announcement` by types and shapes, the receiver a `Layout` by the bytes that
+announced it, which were checked then. A peer may announce something else each time, so only so many
+tensors are remembered.
 
 Neighbours of one type and shape are a *run*: their bytes become arrays all at once.
 
@@ -33,6 +34,9 @@ from paramserve_protos.v1 import local_transport_pb2, service_pb2, types_pb2
 Array = NDArray[Any]
 Piece = bytes | memoryview | Array
 """What has bytes: an array only if it is contiguous and in the order that travels."""
+
+Kind = type[local_transport_pb2.TensorList] | type[service_pb2.Envelope]
+"""What tensors are announced in."""
 
 REMEMBERED_BYTES: Final = 8 << 20
 """What each end of a connection remembers takes no more than about that."""
@@ -83,7 +87,7 @@ class Announcement:
     """How a list of tensors is announced.
 
     Attributes:
-        encoded: a serialized `TensorList`.
+        encoded: a serialized message with their headers.
         size: bytes of all the tensors as they travel.
         large: the numbers of those that have at least a certain size.
         small: the numbers of the others.
@@ -105,10 +109,12 @@ class Announcer:
 
     Args:
         large_bytes: a tensor with at least that many bytes is large, unless it is of strings.
+        kind: the message that has their headers.
     """
 
-    def __init__(self, large_bytes: int) -> None:
+    def __init__(self, large_bytes: int, kind: Kind = local_transport_pb2.TensorList) -> None:
         self._large_bytes = large_bytes
+        self._kind = kind
         self._remembered: Remembered[Announcement] = Remembered()
 
     def announce(self, tensors: Sequence[Array]) -> Announcement:
@@ -145,7 +151,7 @@ class Announcer:
             small.append(index)
             all_plain = all_plain and _is_plain(tensor.dtype)
         return Announcement(
-            encoded=local_transport_pb2.TensorList(tensors=headers).SerializeToString(),
+            encoded=self._kind(tensors=headers).SerializeToString(),
             size=sum(header.payload_bytes for header in headers),
             large=tuple(large),
             small=tuple(small),
@@ -199,10 +205,10 @@ class Run:
     dtype: np.dtype[Any] | None
 
     def arrays(self, body: Array, *, are_own: bool) -> list[Array]:
-        """The tensors of the run, if it has a `dtype`.
+        """The tensors of the run, or some of them, if it has a `dtype`.
 
         Args:
-            body: their bytes.
+            body: their bytes; none is cut.
             are_own: make each of them an array with memory of its own; else they are parts of the
                 body, or of one copy.
         """
@@ -210,7 +216,7 @@ class Run:
         if self.dtype.kind == "b":
             # Any byte but 0 and 1 would be a bool that NumPy does not expect.
             body = body != 0
-        count = self.end - self.begin
+        count = len(body) // self.size
         whole = body.view(self.dtype).reshape(count, *self.shape)
         if are_own:
             return [whole[index, ...].copy() for index in range(count)]
@@ -234,35 +240,46 @@ class Layout:
     size: int
 
     @classmethod
-    def of(cls, encoded: bytes, max_message_bytes: int) -> Layout:
-        """The layout that a serialized `TensorList` announces.
+    def of(
+        cls,
+        encoded: bytes,
+        max_message_bytes: int,
+        kind: Kind = local_transport_pb2.TensorList,
+    ) -> Layout:
+        """The layout that a serialized message of that kind announces.
 
         Raises:
             InvalidArgumentError: it is malformed.
             ResourceExhaustedError: more tensors or bytes than a message may have.
         """
         try:
-            headers = local_transport_pb2.TensorList.FromString(encoded).tensors
+            message = kind.FromString(encoded)
         except DecodeError:
-            raise InvalidArgumentError(
-                None, None, "malformed tensors in a message: they are no TensorList"
-            ) from None
+            raise _malformed(f"they are no {kind.__name__}") from None
+        if any(field.name != "tensors" for field, _ in message.ListFields()):
+            raise _malformed("something else is among them")
+        headers = message.tensors
         incoming = payload.incoming(headers, len(encoded), max_message_bytes)
         return cls(tuple(headers), tuple(_runs(headers, incoming)), sum(t.size for t in incoming))
+
+
+def _malformed(what: str) -> InvalidArgumentError:
+    return InvalidArgumentError(None, None, f"malformed tensors in a message: {what}")
 
 
 class Layouts:
     """The layouts that a peer announces."""
 
-    def __init__(self, max_message_bytes: int) -> None:
+    def __init__(self, max_message_bytes: int, kind: Kind = local_transport_pb2.TensorList) -> None:
         self._max_message_bytes = max_message_bytes
+        self._kind = kind
         self._remembered: Remembered[Layout] = Remembered()
 
     def find(self, encoded: bytes) -> Layout:
         """See `Layout.of`."""
         layout = self._remembered.find(encoded)
         if layout is None:
-            layout = Layout.of(encoded, self._max_message_bytes)
+            layout = Layout.of(encoded, self._max_message_bytes, self._kind)
             self._remembered.keep(encoded, layout, len(layout.headers), encoded)
         return layout
 
