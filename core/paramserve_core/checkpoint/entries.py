@@ -95,6 +95,7 @@ class EntryList:
             last = max(i for i, name in enumerate(self._names) if counted[name] > 1)
             self.again = self.entries[last]
         self._found: tuple[int, Sequence[Variable]] | None = None
+        self._made: tuple[int, Sequence[Variable]] | None = None
         first: dict[tuple[object, ...], int] = {}
         for number, entry in enumerate(self.entries):
             part = entry.slice.SerializeToString() if entry.HasField("slice") else None
@@ -111,16 +112,27 @@ class EntryList:
         Raises:
             FailedPreconditionError: there is none of a name.
         """
-        return self._variables(store, self._existing)
+        # The number of resets comes first: who sees the new one does not find an old variable.
+        resets = store.resets
+        known = self._made or self._found
+        if known is None or known[0] != resets:
+            known = self._found = (resets, self._existing(store))
+        return known[1]
 
     def variables_made(
         self, store: VariableStore, make: Callable[[int, str, str], Variable]
     ) -> Sequence[Variable]:
-        """The variables; what there is not yet `make` makes, of an entry's number and its names."""
-        return self._variables(
-            store,
-            lambda store: [make(i, name, place) for i, (name, place) in enumerate(self._names)],
-        )
+        """The variables, of which `make` answers each, of its entry's number and its two names.
+
+        Other than `variables` these were made, or compared with what the entry declares.
+        """
+        resets = store.resets
+        known = self._made
+        if known is None or known[0] != resets:
+            names = enumerate(self._names)
+            made = [make(number, name, container) for number, (name, container) in names]
+            known = self._made = (resets, made)
+        return known[1]
 
     def _existing(self, store: VariableStore) -> list[Variable]:
         found = []
@@ -134,16 +146,6 @@ class EntryList:
                 )
             found.append(variable)
         return found
-
-    def _variables(
-        self, store: VariableStore, look_up: Callable[[VariableStore], Sequence[Variable]]
-    ) -> Sequence[Variable]:
-        # The number of resets comes first: who sees the new one does not find an old variable.
-        resets = store.resets
-        known = self._found
-        if known is None or known[0] != resets:
-            known = self._found = (resets, look_up(store))
-        return known[1]
 
 
 class EntryLists:

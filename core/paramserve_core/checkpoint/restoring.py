@@ -11,7 +11,7 @@ several threads at a time; different restores run side by side.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -25,7 +25,7 @@ from paramserve_core.checkpoint.finding import decode
 from paramserve_core.checkpoint.index import Index, layout_of
 from paramserve_core.checkpoint.local import check_file, read_pieces
 from paramserve_core.checkpoint.places import CheckpointPlace, Places, check_save_id
-from paramserve_core.checkpoint.runs import SmallTensor, read_small, small_part
+from paramserve_core.checkpoint.runs import SmallTensor, read_small
 from paramserve_core.checkpoint.variables import Fit, fits
 from paramserve_core.errors import (
     FailedPreconditionError,
@@ -83,7 +83,18 @@ class _Restore:
             names.update(dict.fromkeys([piece.file for piece in value.pieces]))
         return names
 
-    def lacks(self, piece: Piece) -> None:
+    def pieces_on(self, files: Collection[str]) -> list[Piece]:
+        """The pieces that are in these files; the others are missing from now on."""
+        found = []
+        for value in self.values.values():
+            for piece in value.pieces:
+                if piece.file in files:
+                    found.append(piece)
+                else:
+                    self._lacks(piece)
+        return found
+
+    def _lacks(self, piece: Piece) -> None:
         """A piece is not on this disk."""
         key = (piece.file, piece.offset, piece.nbytes)
         if key not in self._missing:
@@ -168,10 +179,7 @@ class Restores:
                 )
             restore = self._restores[restore_id] = _Restore(owner, wanted)
         try:
-            with collector_paused():
-                index = decode(layout_of(request.format), request.index, str(place))
-                small = self._plan(restore, index, request.path)
-            self._read(restore, index, place, small)
+            self._stage(restore, request, place)
         except BaseException as error:
             with self._lock:
                 self._restores.pop(restore_id, None)
@@ -218,10 +226,11 @@ class Restores:
             return
         if not restore.is_complete:
             raise FailedPreconditionError(None, None, "the restore isn't staged completely")
-        # Looked up again, if a container has been cleared since.
-        variables = restore.variables(self._store)
-        arrays = [array for array in restore.arrays if array is not None]  # None is missing.
-        before = assign_all(list(zip(variables, arrays, strict=True)))
+        with collector_paused():
+            # Looked up again, if a container has been cleared since.
+            variables = restore.variables(self._store)
+            arrays = [array for array in restore.arrays if array is not None]  # None is missing.
+            before = assign_all(list(zip(variables, arrays, strict=True)))
         self._runtime.submit(before.clear)
         restore.is_committed = True
         restore.arrays = []
@@ -275,59 +284,54 @@ class Restores:
             raise InvalidArgumentError(
                 None, None, f"{again.node}: the restore names this variable twice"
             )
-        growth = 0
+        tensors = index.tensors
         small = []
         new = tuple.__new__  # A third of the time, of a class that adds nothing to it.
         for number, (key, fit, variable) in enumerate(
             zip(wanted.keys, restore.fits, variables, strict=True)
         ):
-            if variable.dtype is not fit.dtype:  # It was found by a save, which refused it.
-                self._store.get_or_create(
-                    variable.name, variable.container, fit.dtype, fit.declared
-                )
-            if not variable.shape.is_compatible_with(fit.as_shape):
+            if not (fit.is_declared or variable.shape.is_compatible_with(fit.shape)):
                 raise InvalidArgumentError(
                     None,
                     None,
                     f"{key}: shape {list(fit.shape)} in the checkpoint {path!r}, the "
                     f"variable {variable.name} on the server has {variable.shape}",
                 )
-            growth += fit.nbytes - variable.nbytes
-            part = small_part(index, key)
-            if part is not None and part.box == fit.box:
-                tensor = (number, key, part, fit.numpy_dtype, fit.shape)
-                small.append(new(SmallTensor, tensor))
+            if fit.is_small:
+                part = tensors[key].parts[0]
+                if len(part.checksums) == 1 and part.box == fit.box:
+                    tensor = (number, key, part, fit.numpy_dtype, fit.shape)
+                    small.append(new(SmallTensor, tensor))
+        growth = sum([fit.nbytes for fit in restore.fits]) - sum([v.nbytes for v in variables])
         if growth > 0:  # Whether the commit will find room.
             self._store.budget.change(growth, path)
             self._store.budget.change(-growth, path)
         return small
 
-    def _read(
-        self,
-        restore: _Restore,
-        index: Index,
-        place: CheckpointPlace,
-        small: Sequence[SmallTensor],
+    def _stage(
+        self, restore: _Restore, request: messages.StageRestoreRequest, place: CheckpointPlace
     ) -> None:
-        others = set(range(len(restore.wanted))).difference([tensor.number for tensor in small])
-        restore.plan_values(index, sorted(others))
-        files = self._open(restore.files(small), place)
+        files: dict[str, DiskFile] = {}
         try:
-            for name, file in files.items():
-                check_file(file, index.files[name])
-            here = [tensor for tensor in small if tensor.part.file in files]
-            if len(here) < len(small):
-                elsewhere = [tensor for tensor in small if tensor.part.file not in files]
-                restore.plan_values(index, [tensor.number for tensor in elsewhere])
-            local = []
-            for value in restore.values.values():
-                for piece in value.pieces:
-                    if piece.file in files:
-                        local.append(piece)
-                    else:
-                        restore.lacks(piece)
-            read_small(self._runtime, files, here, restore.arrays)
-            read_pieces(self._runtime, files, local)
+            with collector_paused():
+                index = decode(layout_of(request.format), request.index, str(place))
+                small = self._plan(restore, index, request.path)
+                if len(small) < len(restore.wanted):
+                    others = set(range(len(restore.wanted)))
+                    others.difference_update([tensor.number for tensor in small])
+                    restore.plan_values(index, sorted(others))
+                names = restore.files(small)
+                files = self._open(names, place)
+                for name, file in files.items():
+                    check_file(file, index.files[name])
+                if len(files) < len(names):
+                    lacking = [tensor.number for tensor in small if tensor.part.file not in files]
+                    small = [tensor for tensor in small if tensor.part.file in files]
+                    restore.plan_values(index, lacking)
+                pieces = restore.pieces_on(files)
+                read_small(self._runtime, files, small, restore.arrays)
+                del small
+            read_pieces(self._runtime, files, pieces)
             restore.filled(0)
         finally:
             for file in files.values():

@@ -25,7 +25,7 @@ from paramserve_core import dtypes
 from paramserve_core.checkpoint.checksum import crc32
 from paramserve_core.checkpoint.crew import for_each
 from paramserve_core.checkpoint.disk import DiskFile
-from paramserve_core.checkpoint.index import Index, Layout, Part, damaged
+from paramserve_core.checkpoint.index import Layout, Part, StoredTensor, damaged
 from paramserve_core.checkpoint.json_fields import MalformedError
 from paramserve_core.checkpoint.stored import check_values, fix_byte_order
 from paramserve_core.errors import DataLossError
@@ -59,13 +59,10 @@ class SmallTensor(NamedTuple):
     shape: tuple[int, ...]
 
 
-def small_part(index: Index, key: str) -> Part | None:
-    """Where a tensor is, if it can be read with its neighbours: when it is wanted whole."""
-    dtype, _, parts = index.tensors[key]
-    if len(parts) != 1 or dtype is dtypes.string or index.layout is not Layout.SAFETENSORS:
-        return None
-    part = parts[0]
-    return part if part.nbytes <= SMALL_BYTES and len(part.checksums) == 1 else None
+def is_small(layout: Layout, tensor: StoredTensor) -> bool:
+    """Whether a tensor is read with its neighbours, where it is in one part and wanted whole."""
+    is_number = tensor.dtype is not dtypes.string
+    return layout is Layout.SAFETENSORS and is_number and 0 < tensor.nbytes <= SMALL_BYTES
 
 
 def read_small(

@@ -15,6 +15,7 @@ import numpy as np
 
 from paramserve_core.checkpoint.entries import EntryList
 from paramserve_core.checkpoint.index import Index
+from paramserve_core.checkpoint.runs import is_small
 from paramserve_core.checkpoint.shard import TakenTensor
 from paramserve_core.checkpoint.slices import Box, box_of_slice
 from paramserve_core.dtypes import DType, as_dtype
@@ -88,7 +89,9 @@ class Fit(NamedTuple):
         declared: the shape that the graph gives the variable.
         box: which part of the tensor.
         shape: that the part gets in the variable.
-        as_shape: the same as an object.
+        is_declared: whether the graph declares just that shape.
+        is_small: whether it is all of a tensor that can be read with its neighbours, unless that
+            is stored in parts.
         numpy_dtype: the type of the value's elements.
         nbytes: what the value takes; 0 for strings.
     """
@@ -97,7 +100,8 @@ class Fit(NamedTuple):
     declared: TensorShape
     box: Box
     shape: tuple[int, ...]
-    as_shape: TensorShape
+    is_declared: bool
+    is_small: bool
     numpy_dtype: np.dtype[Any]
     nbytes: int
 
@@ -133,12 +137,15 @@ def _fit(index: Index, entry: CheckpointEntry, path: str) -> Fit:
     box = wanted_part(index, entry, path)
     shape = shape_for(entry, box.shape)
     dtype = _dtype(entry)
+    declared = _declared(entry)
+    tensor = index.tensors[entry.key]
     return Fit(
         dtype=dtype,
-        declared=_declared(entry),
+        declared=declared,
         box=box,
         shape=shape,
-        as_shape=TensorShape(shape),
+        is_declared=declared.is_fully_defined() and declared.is_compatible_with(shape),
+        is_small=box.is_whole(tensor.shape) and is_small(index.layout, tensor),
         numpy_dtype=np.dtype(dtype.as_numpy_dtype),
         nbytes=box.size * dtype.size,
     )
