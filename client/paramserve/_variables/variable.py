@@ -27,6 +27,7 @@ from paramserve._framework.tensor import Tensor
 from paramserve._framework.types import DTypeLike, ShapeLike, TensorLike
 from paramserve._ops import array, state
 from paramserve._variables import save_slice
+from paramserve._variables.arguments import checked_collections, checked_slices
 from paramserve._variables.graph_ops import (
     add_variable_ops,
     describe_variable_ops,
@@ -129,7 +130,7 @@ class Variable(TensorOperators):
             return
         if initial_value is None:
             raise ValueError("initial_value must be specified.")
-        keys = _checked_collections(collections)
+        keys = checked_collections(collections)
         trainable = is_trainable(trainable, synchronization)
         if trainable and GraphKeys.TRAINABLE_VARIABLES not in keys:
             keys.append(GraphKeys.TRAINABLE_VARIABLES)
@@ -341,14 +342,14 @@ class Variable(TensorOperators):
             InvalidArgumentError: at run time, a number that is out of range; nothing was changed.
             TypeError: `sparse_delta` is no IndexedSlices.
         """
-        rows = _checked_slices(sparse_delta)
+        rows = checked_slices(sparse_delta)
         return state.scatter_add(self._ops.ref, rows.indices, rows.values, use_locking, name)
 
     def scatter_sub(
         self, sparse_delta: IndexedSlices, use_locking: bool = False, name: str | None = None
     ) -> Tensor:
         """An op that subtracts rows from some rows of the value; see `scatter_add`."""
-        rows = _checked_slices(sparse_delta)
+        rows = checked_slices(sparse_delta)
         return state.scatter_sub(self._ops.ref, rows.indices, rows.values, use_locking, name)
 
     def scatter_update(
@@ -358,7 +359,7 @@ class Variable(TensorOperators):
 
         See `scatter_add`.
         """
-        rows = _checked_slices(sparse_delta)
+        rows = checked_slices(sparse_delta)
         return state.scatter_update(self._ops.ref, rows.indices, rows.values, use_locking, name)
 
     def count_up_to(self, limit: int) -> Tensor:
@@ -452,26 +453,6 @@ class Variable(TensorOperators):
 
     def __repr__(self) -> str:
         return f"<paramserve.Variable '{self.name}' shape={self.shape} dtype={self.dtype.name}>"
-
-
-def _checked_collections(collections: Iterable[Any] | None) -> list[Any]:
-    if collections is None:
-        return [GraphKeys.GLOBAL_VARIABLES]
-    if not isinstance(collections, (list, tuple, set, frozenset)):
-        raise ValueError(
-            "collections argument to Variable constructor must be a list, tuple, or set. Got "
-            f"{collections!r} of type {type(collections).__name__}"
-        )
-    return list(collections)
-
-
-def _checked_slices(sparse_delta: Any) -> IndexedSlices:
-    if not isinstance(sparse_delta, IndexedSlices):
-        raise TypeError(
-            f"sparse_delta is not IndexedSlices: {sparse_delta!r}; wrap the rows and their numbers "
-            "in IndexedSlices(values, indices)"
-        )
-    return sparse_delta
 
 
 def _to_tensor(
