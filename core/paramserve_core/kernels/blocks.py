@@ -74,8 +74,12 @@ class Workers:
         """
         lent = self._borrow(most - 1)
         helpers: list[Future[None]] = []
+        # The pool keeps what it is given until one of its threads has looked at it once more. It
+        # must not keep the arrays of an update that has ended: the next one would take it for a
+        # reader, and copy them.
+        handed = [work] * lent
         try:
-            helpers += self._start(work, lent)
+            helpers += self._start(handed)
             work()
         finally:
             try:
@@ -83,6 +87,7 @@ class Workers:
                 started = [helper for helper in helpers if not helper.cancel()]
                 errors = [helper.exception() for helper in started]
             finally:
+                handed.clear()
                 with self._lock:
                     self._computing -= 1 + lent
         for error in errors:
@@ -95,15 +100,16 @@ class Workers:
             self._computing += 1 + lent
             return lent
 
-    def _start(self, work: Callable[[], None], count: int) -> list[Future[None]]:
-        if not count:
+    def _start(self, handed: list[Callable[[], None]]) -> list[Future[None]]:
+        """Starts a thread for each thing in the list, which takes it from there and does it."""
+        if not handed:
             return []
         with self._lock:
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(self._limit - 1, "paramserve-kernel")
             pool = self._pool
         try:
-            return [pool.submit(work) for _ in range(count)]
+            return [pool.submit(lambda: handed.pop()()) for _ in range(len(handed))]
         except RuntimeError:  # the interpreter is ending: compute alone
             return []
 

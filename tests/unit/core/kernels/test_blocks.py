@@ -3,6 +3,8 @@
 import subprocess
 import sys
 import threading
+import weakref
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -79,6 +81,35 @@ def test_a_call_amid_another_gets_no_thread_that_is_not_idle():
     outer = threading.Barrier(2)
     workers.share(work, most=2)
     assert alone == [True, True]
+
+
+class Retentive(ThreadPoolExecutor):
+    """Lets go of nothing that it was given."""
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.given = []
+
+    def submit(self, function):
+        self.given.append(function)
+        return super().submit(function)
+
+
+@pytest.mark.parametrize("is_begun", [True, False])
+def test_no_thread_holds_the_work_once_it_has_ended(is_begun, monkeypatch):
+    monkeypatch.setattr(blocks, "ThreadPoolExecutor", Retentive)
+    workers = Workers(2)
+    workers.share(Meeting(2), most=2)  # makes the pool
+    let = threading.Event()
+    if not is_begun:
+        workers._pool.submit(lambda: let.wait(60))
+    work = Meeting(2 if is_begun else 1)
+    workers.share(work, most=2)
+    assert len(work.threads) == 1 + is_begun
+    alive = weakref.ref(work)
+    del work
+    assert alive() is None
+    let.set()
 
 
 def test_threads_are_idle_again_after_an_error():
