@@ -219,6 +219,21 @@ def add_rows(change: Any, table: Array, indices: Array, updates: Array) -> bool:
     return True
 
 
+def copy_rows(table: Array, indices: Array, out: Array) -> bool:
+    """Copies rows of `table` into `out`, or answers False.
+
+    Args:
+        table: of shape ``[rows, width]``.
+        indices: checked.
+        out: of shape ``[len(indices), width]``.
+    """
+    loop = _find(fused_loops.copy_rows, out, (table,))
+    if loop is None:
+        return False
+    loop(table, _as_row_numbers(indices), out)
+    return True
+
+
 _FACTORS: Final[dict[Any, int]] = {np.add: -1, np.subtract: 1}
 """Of what `fused_loops.subtract` subtracts."""
 

@@ -1,5 +1,8 @@
 """Optimizers' formulas as one loop over the elements, for a compiler: what `[fast]` runs.
 
+With them `copy_rows`, which gathers: rows of a large table are far apart, so what takes time is to
+wait for memory, and a loop can ask for rows before it needs them (`fetch`).
+
 A NumPy rule sweeps over a block once per operation; a loop reads and writes each element once. The
 textbook's forms and the names are in `update_rules`. Each loop does *the same operations in the
 same order* as its rule there, and each operation is one that IEEE 754 defines to the last bit (no
@@ -25,6 +28,17 @@ from typing import Any, Final
 import numpy as np
 
 from paramserve_core.kernels.numerics import Array
+
+AHEAD: Final = 16
+"""So many rows before it is used a row is asked for. Gathering 4096 rows of 64 floats out of 256 MB
+takes 0.18 ms with 0, and 0.13 ms with 16 or more."""
+
+
+def fetch(table: Array, row: Any) -> None:
+    """Asks memory for the beginning of a row, and does not wait: in machine code an instruction.
+
+    There need not be such a row, nor memory where it would be.
+    """
 
 
 def subtract(factor: Any, grad: Array, var: Array) -> None:
@@ -131,6 +145,8 @@ def ftrl(
 def subtract_rows(factor: Any, grad: Array, indices: Array, var: Array) -> None:
     """See `subtract`."""
     for i in range(indices.size):
+        ahead = indices[min(i + AHEAD, indices.size - 1)]
+        fetch(var, ahead)
         row = indices[i]
         if 0 <= row < len(var):
             subtract(factor, grad[i], var[row])
@@ -141,6 +157,9 @@ def momentum_rows(
 ) -> None:
     """See `momentum`."""
     for i in range(indices.size):
+        ahead = indices[min(i + AHEAD, indices.size - 1)]
+        fetch(var, ahead)
+        fetch(accum, ahead)
         row = indices[i]
         if 0 <= row < len(var):
             momentum(rate, decay, grad[i], var[row], accum[row])
@@ -151,6 +170,9 @@ def nesterov_momentum_rows(
 ) -> None:
     """See `nesterov_momentum`."""
     for i in range(indices.size):
+        ahead = indices[min(i + AHEAD, indices.size - 1)]
+        fetch(var, ahead)
+        fetch(accum, ahead)
         row = indices[i]
         if 0 <= row < len(var):
             nesterov_momentum(rate, decay, grad[i], var[row], accum[row])
@@ -161,6 +183,9 @@ def adagrad_rows(
 ) -> None:
     """See `adagrad`."""
     for i in range(indices.size):
+        ahead = indices[min(i + AHEAD, indices.size - 1)]
+        fetch(var, ahead)
+        fetch(accum, ahead)
         row = indices[i]
         if 0 <= row < len(var):
             adagrad(rate, epsilon, grad[i], var[row], accum[row])
@@ -179,6 +204,10 @@ def adam_rows(
 ) -> None:
     """See `adam`."""
     for i in range(indices.size):
+        ahead = indices[min(i + AHEAD, indices.size - 1)]
+        fetch(var, ahead)
+        fetch(m, ahead)
+        fetch(v, ahead)
         row = indices[i]
         if 0 <= row < len(var):
             adam(rate, part1, part2, epsilon, grad[i], var[row], m[row], v[row])
@@ -198,6 +227,10 @@ def adamw_rows(
 ) -> None:
     """See `adamw`."""
     for i in range(indices.size):
+        ahead = indices[min(i + AHEAD, indices.size - 1)]
+        fetch(var, ahead)
+        fetch(m, ahead)
+        fetch(v, ahead)
         row = indices[i]
         if 0 <= row < len(var):
             adamw(rate, part1, part2, epsilon, shrinkage, grad[i], var[row], m[row], v[row])
@@ -216,6 +249,10 @@ def rmsprop_rows(
 ) -> None:
     """See `rmsprop`."""
     for i in range(indices.size):
+        ahead = indices[min(i + AHEAD, indices.size - 1)]
+        fetch(var, ahead)
+        fetch(ms, ahead)
+        fetch(mom, ahead)
         row = indices[i]
         if 0 <= row < len(var):
             rmsprop(rate, part, decay, epsilon, grad[i], var[row], ms[row], mom[row])
@@ -234,9 +271,27 @@ def ftrl_rows(
 ) -> None:
     """See `ftrl`."""
     for i in range(indices.size):
+        ahead = indices[min(i + AHEAD, indices.size - 1)]
+        fetch(var, ahead)
+        fetch(accum, ahead)
+        fetch(linear, ahead)
         row = indices[i]
         if 0 <= row < len(var):
             ftrl(rate, threshold, l2, tiny, grad[i], var[row], accum[row], linear[row])
+
+
+def copy_rows(source: Array, indices: Array, out: Array) -> None:
+    """Out ← the rows of `source` of those numbers; zeros for what is no row."""
+    for i in range(indices.size):
+        ahead = indices[min(i + AHEAD, indices.size - 1)]
+        fetch(source, ahead)
+        row = indices[i]
+        if 0 <= row < len(source):
+            for j in range(out.shape[1]):
+                out[i, j] = source[row, j]
+        else:
+            for j in range(out.shape[1]):
+                out[i, j] = 0
 
 
 ROWS: Final[dict[Callable[..., None], Callable[..., None]]] = {

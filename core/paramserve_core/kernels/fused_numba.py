@@ -24,13 +24,43 @@ from typing import Any, Final
 
 import numba
 import numpy as np
-from numba.extending import register_jitable
+from llvmlite import ir
+from numba.core import cgutils
+from numba.extending import lower_builtin, register_jitable, type_callable
+from numba.np.arrayobj import make_array
 
 from paramserve_core.kernels import fused_loops
 
 # The cache notices when `fused_loops` changes, but not when flags do: after changing one here,
 # delete the `*.nbi` files.
 _FLAGS: Final = {"error_model": "numpy", "nogil": True}
+
+_READ_ONLY: Final = ("grad", "source", "indices")
+"""The arguments that a loop only reads, which may be memory that is not ours to write; what comes
+before the first of them are scalars."""
+
+
+def _type_of_fetch(context: Any) -> Callable[..., Any]:
+    return lambda table, row: numba.types.none
+
+
+def _lower_fetch(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    """The instructions of `fused_loops.fetch`."""
+    table = make_array(signature.args[0])(context, builder, arguments[0])
+    row_bytes = builder.extract_value(table.strides, 0)
+    offset = builder.mul(arguments[1], row_bytes)
+    address = cgutils.pointer_add(builder, table.data, offset, cgutils.voidptr_t)
+    number = ir.IntType(32)
+    kind = ir.FunctionType(ir.VoidType(), [cgutils.voidptr_t, number, number, number])
+    prefetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+    # To be read, into all caches, as data.
+    builder.call(prefetch, [address, number(0), number(3), number(1)])
+    return context.get_dummy_value()
+
+
+# Not an `overload`, which is a function: a call counts references, see below.
+type_callable(fused_loops.fetch)(_type_of_fetch)
+lower_builtin(fused_loops.fetch, numba.types.Array, numba.types.Integer)(_lower_fetch)
 
 for _dense in fused_loops.ROWS:
     # What loops over rows call. Inlined, as a call counts a reference to each row that it passes,
@@ -71,15 +101,14 @@ def is_private(directory: str) -> bool:
 
 def _signature(loop: Callable[..., None], dtype: np.dtype[Any]) -> Any:
     names = list(inspect.signature(loop).parameters)
+    first_array = min(names.index(name) for name in _READ_ONLY if name in names)
     scalar = numba.from_dtype(dtype)
     ndim = 2 if "indices" in names else 1
-    # Gradients and row numbers may be memory that is not ours to write.
-    special = {
-        "grad": numba.types.Array(scalar, ndim, "C", readonly=True),
-        "indices": numba.types.Array(numba.intp, 1, "C", readonly=True),
-    }
-    state = numba.types.Array(scalar, ndim, "C")
-    first_array = names.index("grad")
-    return numba.void(
-        *(scalar if i < first_array else special.get(name, state) for i, name in enumerate(names))
-    )
+
+    def type_of(name: str) -> Any:
+        if name == "indices":
+            return numba.types.Array(numba.intp, 1, "C", readonly=True)
+        return numba.types.Array(scalar, ndim, "C", readonly=name in _READ_ONLY)
+
+    scalars, arrays = names[:first_array], names[first_array:]
+    return numba.void(*(scalar for _ in scalars), *(type_of(name) for name in arrays))

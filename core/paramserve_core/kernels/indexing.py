@@ -33,6 +33,7 @@ from paramserve_core.kernels.numerics import (
     shape_text,
 )
 from paramserve_core.kernels.registry import KernelNode, kernel
+from paramserve_core.kernels.rows import as_rows, gather
 from paramserve_core.kernels.strided import decoded_index
 
 # Slices.
@@ -123,8 +124,12 @@ def _take(params: Array, indices: Array, axis: int, memory: Memory) -> Array:
         taken: Array = params[(*before, int(indices), ...)]
     elif params.flags.c_contiguous:
         taken = memory.allocate(shape, params.dtype)
-        # "clip" because "raise" copies through a buffer; nothing is out of range any more.
-        np.take(params, indices, axis, out=taken, mode="clip")
+        if axis == 0:
+            table = as_rows(params)
+            gather(table, indices.reshape(-1), taken.reshape(indices.size, table.shape[1]))
+        else:
+            # "clip" because "raise" copies through a buffer; nothing is out of range any more.
+            np.take(params, indices, axis, out=taken, mode="clip")
         if not taken.flags.owndata:
             # Shared with other processes, which may read it where it is: it stays as it is.
             taken.setflags(write=False)

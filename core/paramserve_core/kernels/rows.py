@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paramserve_core.errors import InvalidArgumentError
+from paramserve_core.kernels import fused
 
 Array = NDArray[Any]
 Positions = NDArray[np.intp]
@@ -60,8 +61,9 @@ def as_rows(array: Array) -> Array:
 
 def gather(rows: Array, indices: Array, out: Array) -> None:
     """Copies the rows of those (checked) numbers into `out` of shape ``[len(indices), width]``."""
-    # "clip" because "raise" copies through a buffer; nothing is out of range any more.
-    np.take(rows, indices, axis=0, out=out, mode="clip")
+    if not fused.copy_rows(rows, indices, out):
+        # "clip" because "raise" copies through a buffer; nothing is out of range any more.
+        np.take(rows, indices, axis=0, out=out, mode="clip")
 
 
 def scatter(rows: Array, indices: Array, values: Array) -> None:

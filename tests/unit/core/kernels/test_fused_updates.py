@@ -14,7 +14,15 @@ import numpy as np
 import pytest
 
 from paramserve_core import dtypes
-from paramserve_core.kernels import blocks, fused, fused_loops, state, training, update_rules
+from paramserve_core.kernels import (
+    blocks,
+    fused,
+    fused_loops,
+    rows,
+    state,
+    training,
+    update_rules,
+)
 from update_cases import UpdateCase, variants
 
 FLOATS = [dtypes.float32, dtypes.float64]
@@ -129,7 +137,7 @@ def test_an_update_is_the_same_to_the_bit_with_and_without_its_loop(
 def test_an_update_without_a_loop_asks_for_none(op, changes, plain):
     UpdateCase(op, dtypes.float32, (5, 3), changes, INDICES if "Sparse" in op else None).run()
     plain.wait()
-    assert plain._asked == set()
+    assert {loop for loop, _ in plain._asked} <= {fused_loops.copy_rows}
 
 
 @pytest.mark.parametrize("dtype", [np.dtype("f4"), np.dtype("f8")], ids=str)
@@ -163,6 +171,7 @@ def test_scattered_rows_are_the_same_to_the_bit_with_and_without_a_loop(change, 
     by_numpy, by_loop = start.copy(), start.copy()
     state.change_rows(by_numpy, indices, updates, change, np.add)
     plain.wait()
+    plain.ran.clear()  # a gather may have been the first to be ready
     state.change_rows(by_loop, indices, updates, change, np.add)
     assert plain.ran == {fused_loops.subtract_rows}
     assert_same_bits(by_loop, by_numpy)
@@ -172,6 +181,31 @@ def test_scattered_rows_are_the_same_to_the_bit_with_and_without_a_loop(change, 
 def test_another_change_of_rows_is_left_to_numpy(change, plain):
     table, updates = np.ones((4, 2), np.float32), np.ones((3, 2), np.float32)
     assert not fused.add_rows(change, table, np.arange(3), updates)
+    assert plain._asked == set()
+
+
+@pytest.mark.parametrize("width", [1, 3, 40])
+@pytest.mark.parametrize("index_dtype", [np.int32, np.int64])
+def test_gathered_rows_are_the_same_to_the_bit_with_and_without_a_loop(width, index_dtype, plain):
+    random = np.random.default_rng(1)
+    table = random.choice(STRANGE, (50, width)).astype(np.float32)
+    table.flags.writeable = False
+    indices = random.integers(0, 50, 60).astype(index_dtype)
+    by_numpy, by_loop = np.empty((2, 60, width), np.float32)
+    rows.gather(table, indices, by_numpy)
+    plain.wait()
+    assert plain.ran == set()
+    rows.gather(table, indices, by_loop)
+    assert plain.ran == {fused_loops.copy_rows}
+    assert_same_bits(by_loop, by_numpy)
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.float16, np.complex64, object])
+def test_rows_of_other_types_are_gathered_by_numpy(dtype, plain):
+    table = np.arange(12).astype(dtype).reshape(4, 3)
+    found = np.empty((2, 3), dtype)
+    rows.gather(table, np.int64([3, 1]), found)
+    np.testing.assert_array_equal(found, table[[3, 1]])
     assert plain._asked == set()
 
 
@@ -213,6 +247,12 @@ def test_a_row_number_that_changed_after_the_check_touches_nothing():
     np.testing.assert_array_equal(table, [[-1, -1], [0, 0], [0, 0]])
 
 
+def test_a_row_number_that_changed_after_the_check_shows_nothing():
+    table, found = np.ones((3, 2), np.float32), np.full((4, 2), 7, np.float32)
+    fused_loops.copy_rows(table, np.array([0, -1, 3, 2**62]), found)
+    np.testing.assert_array_equal(found, [[1, 1], [0, 0], [0, 0], [0, 0]])
+
+
 def test_small_updates_ask_for_no_loop(monkeypatch, plain):
     monkeypatch.setattr(fused, "MIN_BYTES", 1 << 16)
     run_case("ApplyAdam", {}, dtypes.float32)
@@ -248,6 +288,7 @@ class HeldCompile:
 
 
 F4, F8 = np.dtype("f4"), np.dtype("f8")
+LOOPS = [*fused_loops.ROWS, *fused_loops.ROWS.values(), fused_loops.copy_rows]
 
 
 def test_a_loop_is_compiled_once_and_not_waited_for():
@@ -355,7 +396,7 @@ def test_loops_are_compiled_where_the_extra_is_installed_and_not_switched_off(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", [F4, F8], ids=str)
-@pytest.mark.parametrize("loop", [*fused_loops.ROWS, *fused_loops.ROWS.values()])
+@pytest.mark.parametrize("loop", LOOPS)
 def test_machine_code_does_what_the_loop_says_to_the_bit(loop, dtype):
     pytest.importorskip("numba", reason="the extra [fast] is not installed")
     from paramserve_core.kernels import fused_numba
@@ -365,14 +406,16 @@ def test_machine_code_does_what_the_loop_says_to_the_bit(loop, dtype):
     random = np.random.default_rng(3)
     shape = (61, 5) if "indices" in names else (305,)
 
+    read_only = [name for name in names if name in ("grad", "source", "indices")]
+
     def argument(name, i):
         if name == "indices":
             return np.intp([*random.integers(0, 61, 59), 61, -1])
-        if i < names.index("grad"):
+        if i < names.index(read_only[0]):
             return dtype.type(random.uniform(0.1, 1))
         values = random.normal(size=shape).astype(dtype)
         values.reshape(-1)[random.integers(0, 305, 60)] = random.choice(STRANGE, 60)
-        values.flags.writeable = name != "grad"
+        values.flags.writeable = name not in read_only
         return values
 
     with np.errstate(all="ignore"):
