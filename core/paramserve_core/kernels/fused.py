@@ -166,17 +166,33 @@ class FusedUpdate:
         loop: of `fused_loops.ROWS`.
         scalars: its first arguments, of the type to compute in.
         numpy: what does the same in NumPy.
+        into: a loop that puts the new variable elsewhere, for an update that can.
     """
 
-    __slots__ = ("_loop", "_numpy", "_scalars")
+    __slots__ = ("_into", "_loop", "_numpy", "_scalars")
 
-    def __init__(self, loop: Loop, scalars: Sequence[Any], numpy: Callable[..., None]) -> None:
+    def __init__(
+        self,
+        loop: Loop,
+        scalars: Sequence[Any],
+        numpy: Callable[..., None],
+        into: Loop | None = None,
+    ) -> None:
         self._loop = loop
         self._scalars = scalars
         self._numpy = numpy
+        self._into = into
 
-    def __call__(self, scratch: Array, grad: Array, *states: Array) -> None:
-        """Updates arrays of one shape in place; the scratch is for NumPy."""
+    def __call__(
+        self, scratch: Array, grad: Array, *states: Array, out: Array | None = None
+    ) -> None:
+        """Updates arrays of one shape in place; the scratch is for NumPy.
+
+        Where there is `out`, vectors, and the new variable goes there.
+        """
+        if out is not None:
+            self._update_into(out, scratch, grad, *states)
+            return
         loop = _find(self._loop, grad, states)
         if loop is None:
             self._numpy(scratch, grad, *states)
@@ -184,6 +200,13 @@ class FusedUpdate:
             loop(*self._scalars, grad, *states)
         else:  # a block of gathered rows; a view of each, as they are contiguous
             loop(*self._scalars, *(array.reshape(-1) for array in (grad, *states)))
+
+    def _update_into(self, out: Array, scratch: Array, grad: Array, *states: Array) -> None:
+        loop = None if self._into is None else _find(self._into, grad, (*states, out))
+        if loop is None:
+            self._numpy(scratch, grad, *states, out=out)
+        else:
+            loop(*self._scalars, grad, *states, out)
 
     def update_rows(self, gradients: Array, indices: Array, tables: Sequence[Array]) -> bool:
         """Updates rows of `tables` in place, or answers False.

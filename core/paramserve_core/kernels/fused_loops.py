@@ -47,6 +47,12 @@ def subtract(factor: Any, grad: Array, var: Array) -> None:
         var[i] -= grad[i] * factor
 
 
+def subtract_from(factor: Any, grad: Array, before: Array, var: Array) -> None:
+    """Var ← before − factor grad; as `subtract`, where the old variable is not overwritten."""
+    for i in range(var.size):
+        var[i] = before[i] - grad[i] * factor
+
+
 def momentum(rate: Any, decay: Any, grad: Array, var: Array, accum: Array) -> None:
     """See `update_rules.momentum`."""
     for i in range(var.size):

@@ -35,7 +35,7 @@ from paramserve_core.kernels import fused_loops
 # delete the `*.nbi` files.
 _FLAGS: Final = {"error_model": "numpy", "nogil": True}
 
-_READ_ONLY: Final = ("grad", "source", "indices")
+_READ_ONLY: Final = ("grad", "before", "source", "indices")
 """The arguments that a loop only reads, which may be memory that is not ours to write; what comes
 before the first of them are scalars."""
 

@@ -49,7 +49,7 @@ from paramserve_core.opdefs import find_op
 from paramserve_core.opdefs.training import GRADIENTS
 
 _RULES: Final[dict[str, Rule]] = {
-    "GradientDescent": update_rules.gradient_descent,
+    "GradientDescent": update_rules.fused_gradient_descent,
     "Momentum": update_rules.momentum,
     "Adagrad": update_rules.adagrad,
     "AdagradV2": update_rules.adagrad,
@@ -69,8 +69,10 @@ _RULES: Final[dict[str, Rule]] = {
     "PowerSign": update_rules.power_sign,
 }
 
+_SHORT_RULES: Final[dict[str, Rule]] = {"GradientDescent": update_rules.gradient_descent}
+"""The rules of short forms, where they are others."""
 
-_INTO: Final = frozenset({update_rules.gradient_descent})
+_INTO: Final = frozenset({update_rules.fused_gradient_descent})
 """The rules whose update takes `out`, where the new variable goes if not where the old one is. They
 read and write so little that copying the variable first would double it."""
 
@@ -150,7 +152,8 @@ for _name, _rule in _RULES.items():
     for _op in (f"Apply{_name}", f"SparseApply{_name}"):
         if find_op(_op) is not None:
             kernel(_op)(_kernel_of(_op, _rule))
-    batch_kernel(f"Apply{_name}", _batch_kernel_of(f"Apply{_name}", _rule))
+    _short_rule = _SHORT_RULES.get(_name, _rule)
+    batch_kernel(f"Apply{_name}", _batch_kernel_of(f"Apply{_name}", _short_rule))
 
 
 # Checks.

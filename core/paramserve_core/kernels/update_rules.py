@@ -50,6 +50,12 @@ def gradient_descent(s: Settings) -> BlockUpdate:
     return update
 
 
+def fused_gradient_descent(s: Settings) -> BlockUpdate:
+    """`gradient_descent` of variables that may be large; small ones gain nothing by a loop."""
+    numpy = gradient_descent(s)
+    return FusedUpdate(fused_loops.subtract, (s["alpha"],), numpy, into=fused_loops.subtract_from)
+
+
 def momentum(s: Settings) -> BlockUpdate:
     """Accum ← μ accum + g; var ← var − lr accum; with Nesterov var ← var − lr (g + μ accum)."""
     rate, decay, nesterov = s["lr"], s["momentum"], s["use_nesterov"]

@@ -29,6 +29,7 @@ FLOATS = [dtypes.float32, dtypes.float64]
 INDICES = np.int32([3, 1, 3, 0, 3])
 
 FUSED = {
+    "GradientDescent": [{}],
     "Momentum": [{}, {"use_nesterov": True}],
     "Adagrad": [{}],
     "AdagradV2": [{}],
@@ -40,6 +41,7 @@ FUSED = {
 """Ops whose update has a loop, and the ways through their formula that the loop has."""
 
 RULES = [
+    (update_rules.fused_gradient_descent, {}),
     (update_rules.momentum, {"use_nesterov": False}),
     (update_rules.momentum, {"use_nesterov": True}),
     (update_rules.adagrad, {"update_slots": True, "epsilon": None}),
@@ -50,6 +52,7 @@ RULES = [
     (update_rules.ftrl, {"multiply_linear_by_lr": False}),
 ]
 SCALARS = {
+    "alpha": 0.3,
     "lr": 0.1,
     "momentum": 0.8,
     "epsilon": 1e-3,
@@ -271,6 +274,28 @@ def test_a_large_update_in_blocks_takes_the_loop_in_every_block(monkeypatch, pla
     assert plain.ran == {fused_loops.adam}
 
 
+def test_descent_beside_a_reader_takes_the_loop_that_leaves_the_old_variable(monkeypatch, plain):
+    monkeypatch.setattr(training, "BLOCK_BYTES", 16)
+    case = UpdateCase("ApplyGradientDescent", dtypes.float32, (40, 3), {})
+    step = case.start()
+
+    def update():
+        before = step.store.find("var").read()
+        kept = before.copy()
+        case.update(step)
+        np.testing.assert_array_equal(before, kept)
+        return before, step.store.find("var").read()
+
+    first = update()
+    plain.wait()
+    assert plain.ran == set()
+    second = update()
+    assert plain.ran == {fused_loops.subtract_from}
+    for before, after in (first, second):
+        change = case.feeds["delta"] * case.feeds["alpha"]
+        assert_same_bits(after, before - change)
+
+
 # The compiler.
 
 
@@ -288,7 +313,12 @@ class HeldCompile:
 
 
 F4, F8 = np.dtype("f4"), np.dtype("f8")
-LOOPS = [*fused_loops.ROWS, *fused_loops.ROWS.values(), fused_loops.copy_rows]
+LOOPS = [
+    *fused_loops.ROWS,
+    *fused_loops.ROWS.values(),
+    fused_loops.subtract_from,
+    fused_loops.copy_rows,
+]
 
 
 def test_a_loop_is_compiled_once_and_not_waited_for():
@@ -406,7 +436,7 @@ def test_machine_code_does_what_the_loop_says_to_the_bit(loop, dtype):
     random = np.random.default_rng(3)
     shape = (61, 5) if "indices" in names else (305,)
 
-    read_only = [name for name in names if name in ("grad", "source", "indices")]
+    read_only = [name for name in names if name in ("grad", "before", "source", "indices")]
 
     def argument(name, i):
         if name == "indices":
