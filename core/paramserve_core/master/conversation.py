@@ -331,12 +331,12 @@ class Conversation:
         reply = message.envelope.reply
         with self._lock:
             call = self._pending.pop(reply.id, None)
+            if call is None:
+                return
             overtaking = self._overtaking_with(reply.id)
-        if call is None:
-            return
         error = error_of(reply.status)
         if error is None:
-            is_large = sum(tensor.nbytes for tensor in message.tensors) > _LARGE_BYTES
+            is_large = sum([tensor.nbytes for tensor in message.tensors]) > _LARGE_BYTES
             call.done(Outcome(response_of(reply), message.tensors))
             if is_large:
                 self._acknowledge(link, [reply.id])
