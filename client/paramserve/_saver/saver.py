@@ -29,7 +29,7 @@ from paramserve._saver.pending import PendingSave
 from paramserve._saver.progress import shown
 from paramserve._saver.retention import Retention
 from paramserve._saver.saveables import Saveable, saveables_of
-from paramserve._saver.session_access import master_of, session_of
+from paramserve._saver.session_access import master_of, session_of, timeout_of
 from paramserve._saver.state import saved_time
 from paramserve_core.checkpoint.entries import pack_entries
 from paramserve_core.checkpoint.finding import NO_CHECKPOINT
@@ -265,6 +265,9 @@ class Saver:
             TypeError: `sess` is no session.
             ValueError: the path's directory does not exist on a server, or the names collide.
             FailedPreconditionError: a variable is not initialized.
+            UnavailableError: a server cannot be reached.
+            DeadlineExceededError: the session's `operation_timeout_in_ms` passed; with
+                `block=False` it is a limit for the moment, not for the writing.
             OpError: the checkpoint was not written. Earlier ones are untouched.
         """
         session = session_of(sess)
@@ -315,9 +318,9 @@ class Saver:
             try:
                 if block:
                     with shown(f"saving {path}"):
-                        master.save(request)
+                        master.save(request, timeout_of(session))
                 else:
-                    running = master.begin_save(request)
+                    running = master.begin_save(request, timeout_of(session))
             except NotFoundError as error:
                 raise ValueError(error.message) from error
 
@@ -348,6 +351,8 @@ class Saver:
                 in it.
             InvalidArgumentError: a type or shape is another in the checkpoint.
             DataLossError: the checkpoint is damaged.
+            UnavailableError: a server cannot be reached.
+            DeadlineExceededError: the session's `operation_timeout_in_ms` passed.
         """
         session = session_of(sess)
         if save_path is None:
@@ -358,7 +363,7 @@ class Saver:
         request = RestoreRequest(path=os.fspath(save_path), entries=self._entries(saveables))
         try:
             with shown(f"restoring {request.path}"):
-                master_of(session).restore(request)
+                master_of(session).restore(request, timeout_of(session))
         except NotFoundError as error:
             if not error.message.startswith(NO_CHECKPOINT):
                 raise

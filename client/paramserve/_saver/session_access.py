@@ -18,6 +18,10 @@ class SavesAndRestores(Protocol):
     def graph(self) -> Graph:
         """The graph that it runs."""
 
+    @property
+    def _timeout_s(self) -> float | None:
+        """How long an operation may take; None: as long as it does."""
+
     def run(self, fetches: Any, feed_dict: Any = None) -> Any:
         """Runs a step."""
 
@@ -36,6 +40,15 @@ def session_of(session: Any) -> SavesAndRestores:
     if not hasattr(session, "_synchronized_master"):
         raise TypeError(f"'sess' must be a Session; {session!r}")
     return cast(SavesAndRestores, session)
+
+
+def timeout_of(session: Any) -> float | None:
+    """How many seconds an operation of a session may take; None: as long as it does.
+
+    Raises:
+        TypeError: it is no session.
+    """
+    return session_of(session)._timeout_s
 
 
 def master_of(session: Any) -> Master:

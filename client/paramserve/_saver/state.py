@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from paramserve._saver.session_access import master_of
+from paramserve._saver.session_access import master_of, timeout_of
 from paramserve_core.checkpoint.any_disk import AnyDisk
 from paramserve_core.checkpoint.finding import choose, read_index
 from paramserve_core.checkpoint.places import Places
@@ -141,7 +141,8 @@ def _read(directory: str, latest_filename: str, session: Any) -> CheckpointState
     if session is None:
         return read_state(AnyDisk(), absolute(directory), latest_filename)
     request = ReadStateRequest(directory=directory, latest_filename=latest_filename)
-    content = master_of(session).read_checkpoint_state(request).state
+    master, timeout_s = master_of(session), timeout_of(session)
+    content = master.read_checkpoint_state(request, timeout_s).state
     return CheckpointState.FromString(content) if content else None
 
 

@@ -18,6 +18,10 @@ from paramserve_core.runtime import Runtime
 from paramserve_protos.v1.checkpoint_service_pb2 import SaveResponse
 
 
+def _nothing() -> None:
+    """Nobody wants to know."""
+
+
 class RunningSave(Protocol):
     """A save whose values are leased; it is being written."""
 
@@ -57,12 +61,19 @@ class BackgroundSave(Watcher):
     Args:
         runtime: where threads and waiting come from.
         save: saves and tells the watcher that it is given how it gets on.
+        on_taken: called once the values are leased, before any is written.
     """
 
     is_in_background = True
 
-    def __init__(self, runtime: Runtime, save: Callable[[Watcher], SaveResponse]) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        save: Callable[[Watcher], SaveResponse],
+        on_taken: Callable[[], None] = _nothing,
+    ) -> None:
         self._save = save
+        self._on_taken = on_taken
         self._lock = threading.Lock()
         self._fraction = 0.0
         self._begun = runtime.event()
@@ -73,6 +84,7 @@ class BackgroundSave(Watcher):
 
     def taken(self) -> None:
         """See `Watcher.taken`."""
+        self._on_taken()
         self._begun.set()
 
     def progressed(self, fraction: float) -> None:

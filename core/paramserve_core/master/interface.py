@@ -121,21 +121,40 @@ class Master(Protocol):
         """Every variable on every task of this session."""
 
     def save(
-        self, request: checkpoint_service_pb2.SaveRequest
+        self, request: checkpoint_service_pb2.SaveRequest, timeout_s: float | None = None
     ) -> checkpoint_service_pb2.SaveResponse:
-        """Writes a checkpoint; returns when it is durable on every task's disk."""
+        """Writes a checkpoint; returns when it is durable on every task's disk.
 
-    def begin_save(self, request: checkpoint_service_pb2.SaveRequest) -> RunningSave:
-        """Begins a checkpoint; returns when the values that go into it are leased.
+        Args:
+            request: what to save, and where.
+            timeout_s: how long to wait for other processes.
 
-        Closing the session gives up a save that has not ended.
+        Raises:
+            DeadlineExceededError: `timeout_s` passed.
+            UnavailableError: a task could not be reached.
+            OpError: the checkpoint was not written.
         """
 
-    def restore(self, request: checkpoint_service_pb2.RestoreRequest) -> None:
-        """Gives variables the values of a checkpoint, all of them or, on any error, none."""
+    def begin_save(
+        self, request: checkpoint_service_pb2.SaveRequest, timeout_s: float | None = None
+    ) -> RunningSave:
+        """Begins a checkpoint; returns when the values that go into it are leased.
+
+        Closing the session gives up a save that has not ended. See `save`; `timeout_s` is for what
+        this call waits for.
+        """
+
+    def restore(
+        self, request: checkpoint_service_pb2.RestoreRequest, timeout_s: float | None = None
+    ) -> None:
+        """Gives variables the values of a checkpoint, all of them or, on any error, none.
+
+        See `save`. Where the master is in another process, a restore that was not waited for may
+        still be carried out.
+        """
 
     def read_checkpoint_state(
-        self, request: checkpoint_service_pb2.ReadStateRequest
+        self, request: checkpoint_service_pb2.ReadStateRequest, timeout_s: float | None = None
     ) -> checkpoint_service_pb2.ReadStateResponse:
         """What the state file in a directory on the tasks' disks names as newest and kept."""
 

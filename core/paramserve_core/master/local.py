@@ -11,7 +11,6 @@ import itertools
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
 from numpy.typing import NDArray
@@ -25,8 +24,9 @@ from paramserve_core.errors import (
     UnimplementedError,
 )
 from paramserve_core.executor.host_functions import CALLING_OPS
-from paramserve_core.executor.store import read_only
+from paramserve_core.executor.store import all_read_only
 from paramserve_core.master.cut import consistent_cut
+from paramserve_core.master.operation import Operation
 from paramserve_core.master.parallel import run_all
 from paramserve_core.master.results import own_all
 from paramserve_core.master.step import Step
@@ -145,7 +145,7 @@ class LocalMaster:
         report: StepReport | None = None,
     ) -> list[Array]:
         """See `Master.run`."""
-        step = self._begin(plan, [read_only(feed) for feed in feeds], timeout_s, report)
+        step = self._begin(plan, all_read_only(feeds), timeout_s, report)
         return own_all(step.result())
 
     def start(
@@ -203,41 +203,64 @@ class LocalMaster:
         return [variable for variables in listed for variable in variables]
 
     def save(
-        self, request: checkpoint_service_pb2.SaveRequest
+        self, request: checkpoint_service_pb2.SaveRequest, timeout_s: float | None = None
     ) -> checkpoint_service_pb2.SaveResponse:
         """See `Master.save`."""
-        return self._save(request, Watcher())
+        return self._save(request, Watcher(), self._operation(timeout_s))
 
-    def begin_save(self, request: checkpoint_service_pb2.SaveRequest) -> BackgroundSave:
+    def begin_save(
+        self, request: checkpoint_service_pb2.SaveRequest, timeout_s: float | None = None
+    ) -> BackgroundSave:
         """See `Master.begin_save`."""
-        save = BackgroundSave(self._runtime, lambda watcher: self._save(request, watcher))
+        operation = self._operation(timeout_s)
+        save = BackgroundSave(
+            self._runtime,
+            lambda watcher: self._save(request, watcher, operation),
+            on_taken=operation.drop_deadline,
+        )
         save.wait_until_taken()
         return save
 
     def _save(
-        self, request: checkpoint_service_pb2.SaveRequest, watcher: Watcher
+        self,
+        request: checkpoint_service_pb2.SaveRequest,
+        watcher: Watcher,
+        operation: Operation,
     ) -> checkpoint_service_pb2.SaveResponse:
         return coordinator.save(
-            self._tasks,
+            operation.tasks,
             request,
             self._placement,
             self._parallel,
-            self._hold,
+            self._holding(operation),
             watcher,
         )
 
-    def restore(self, request: checkpoint_service_pb2.RestoreRequest) -> None:
+    def restore(
+        self, request: checkpoint_service_pb2.RestoreRequest, timeout_s: float | None = None
+    ) -> None:
         """See `Master.restore`."""
-        coordinator.restore(self._tasks, request, self._placement, self._parallel, self._hold)
+        operation = self._operation(timeout_s)
+        coordinator.restore(
+            operation.tasks,
+            request,
+            self._placement,
+            self._parallel,
+            self._holding(operation),
+        )
 
-    def _hold(self) -> AbstractContextManager[None]:
-        return consistent_cut(self._tasks, self._parallel, self._runtime)
+    def _operation(self, timeout_s: float | None) -> Operation:
+        return Operation(self._tasks, self._runtime, timeout_s)
+
+    def _holding(self, operation: Operation) -> coordinator.Hold:
+        return lambda: consistent_cut(operation.tasks, self._parallel, self._runtime)
 
     def read_checkpoint_state(
-        self, request: checkpoint_service_pb2.ReadStateRequest
+        self, request: checkpoint_service_pb2.ReadStateRequest, timeout_s: float | None = None
     ) -> checkpoint_service_pb2.ReadStateResponse:
         """See `Master.read_checkpoint_state`."""
-        return coordinator.read_state(self._tasks, request, self._parallel)
+        tasks = self._operation(timeout_s).tasks
+        return coordinator.read_state(tasks, request, self._parallel)
 
     def reset(self, containers: Sequence[str]) -> None:
         """See `Master.reset`."""

@@ -95,15 +95,17 @@ class RemoteMaster:
         return list(self._ask(request, service_pb2.ListVariablesResponse).variables)
 
     def save(
-        self, request: checkpoint_service_pb2.SaveRequest
+        self, request: checkpoint_service_pb2.SaveRequest, timeout_s: float | None = None
     ) -> checkpoint_service_pb2.SaveResponse:
         """See `Master.save`."""
-        return self._ask(request, checkpoint_service_pb2.SaveResponse)
+        return self._ask(request, checkpoint_service_pb2.SaveResponse, timeout_s)
 
-    def begin_save(self, request: checkpoint_service_pb2.SaveRequest) -> _RemoteSave:
+    def begin_save(
+        self, request: checkpoint_service_pb2.SaveRequest, timeout_s: float | None = None
+    ) -> _RemoteSave:
         """See `Master.begin_save`."""
         begin = checkpoint_service_pb2.BeginSaveRequest(save=request)
-        begun = self._ask(begin, checkpoint_service_pb2.BeginSaveResponse)
+        begun = self._ask(begin, checkpoint_service_pb2.BeginSaveResponse, timeout_s)
         return _RemoteSave(self, self._runtime, begun.save)
 
     def await_save(self, save: int, timeout_s: float) -> checkpoint_service_pb2.AwaitSaveResponse:
@@ -111,15 +113,17 @@ class RemoteMaster:
         request = checkpoint_service_pb2.AwaitSaveRequest(save=save, timeout_s=timeout_s)
         return self._ask(request, checkpoint_service_pb2.AwaitSaveResponse)
 
-    def restore(self, request: checkpoint_service_pb2.RestoreRequest) -> None:
+    def restore(
+        self, request: checkpoint_service_pb2.RestoreRequest, timeout_s: float | None = None
+    ) -> None:
         """See `Master.restore`."""
-        self._conversation.call(request)
+        self._conversation.call(request, timeout_s=timeout_s)
 
     def read_checkpoint_state(
-        self, request: checkpoint_service_pb2.ReadStateRequest
+        self, request: checkpoint_service_pb2.ReadStateRequest, timeout_s: float | None = None
     ) -> checkpoint_service_pb2.ReadStateResponse:
         """See `Master.read_checkpoint_state`."""
-        return self._ask(request, checkpoint_service_pb2.ReadStateResponse)
+        return self._ask(request, checkpoint_service_pb2.ReadStateResponse, timeout_s)
 
     def reset(self, containers: Sequence[str]) -> None:
         """See `Master.reset`."""

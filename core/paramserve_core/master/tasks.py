@@ -59,8 +59,22 @@ class StagePlace(Protocol):
     def end_steps(self, steps: Sequence[int]) -> None:
         """Tells the task that these steps are over; does not wait."""
 
-    def call(self, request: ProtoMessage, tensors: Tensors = ()) -> tuple[Any, list[Array]]:
-        """A call about checkpoints or holds; blocks until it is answered."""
+    def call(
+        self, request: ProtoMessage, tensors: Tensors = (), timeout_s: float | None = None
+    ) -> tuple[Any, list[Array]]:
+        """A call about checkpoints or holds; blocks until it is answered.
+
+        Args:
+            request: the request.
+            tensors: what goes with it.
+            timeout_s: how long to wait for another process.
+
+        Raises:
+            DeadlineExceededError: `timeout_s` passed; the call was cancelled.
+        """
+
+    def tell(self, request: ProtoMessage) -> None:
+        """As `call`, but does not wait for another process."""
 
     def describe(self) -> service_pb2.Task:
         """Name, incarnation and address, as far as they are known here."""
@@ -152,12 +166,18 @@ class LocalTask:
         """See `StagePlace`."""
         self._session.end_steps(steps)
 
-    def call(self, request: ProtoMessage, tensors: Tensors = ()) -> tuple[Any, list[Array]]:
+    def call(
+        self, request: ProtoMessage, tensors: Tensors = (), timeout_s: float | None = None
+    ) -> tuple[Any, list[Array]]:
         """See `StagePlace`."""
         if isinstance(request, HoldRequest):
             return self._gate.handle(request), []
         response, answered = self._checkpoints.handle(request, tensors, self._session_id)
         return response, list(answered)
+
+    def tell(self, request: ProtoMessage) -> None:
+        """See `StagePlace`."""
+        self.call(request)
 
     def describe(self) -> service_pb2.Task:
         """See `StagePlace`."""
@@ -224,11 +244,17 @@ class RemoteTask:
 
     def end_steps(self, steps: Sequence[int]) -> None:
         """See `StagePlace`."""
-        self._conversation.tell(service_pb2.EndSteps(steps=steps))
+        self.tell(service_pb2.EndSteps(steps=steps))
 
-    def call(self, request: ProtoMessage, tensors: Tensors = ()) -> tuple[Any, list[Array]]:
+    def call(
+        self, request: ProtoMessage, tensors: Tensors = (), timeout_s: float | None = None
+    ) -> tuple[Any, list[Array]]:
         """See `StagePlace`."""
-        return self._conversation.call(request, tensors)
+        return self._conversation.call(request, tensors, timeout_s)
+
+    def tell(self, request: ProtoMessage) -> None:
+        """See `StagePlace`."""
+        self._conversation.tell(request)
 
     def describe(self) -> service_pb2.Task:
         """See `StagePlace`."""
