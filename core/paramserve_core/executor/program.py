@@ -167,7 +167,8 @@ class Program:
             for name, slot in self._returned:
                 value = values[slot]
                 if value.__class__ is Ref:
-                    results.append(value.read())
+                    stored = value.stored
+                    results.append(value.variable.read() if stored is None else stored)
                 elif value is DEAD or value.__class__ is Stack:
                     _refuse(name, value)
                 else:

@@ -39,10 +39,9 @@ def own_all(arrays: list[Array]) -> list[Array]:
 
 def _all_own(arrays: list[Array]) -> bool:
     """Whether all of them have memory of their own, which is all that `own_all` wants to know."""
-    return (
-        max(map(sys.getrefcount, arrays)) <= _UNSHARED_IN_MAP
-        and {array.flags.num & _OWN for array in arrays} == {_OWN}  # type: ignore[attr-defined]
-    )
+    return max(map(sys.getrefcount, arrays)) <= _UNSHARED_IN_MAP and {
+        array.flags.num & _OWN for array in arrays
+    } == {_OWN}
 
 
 def let_go(tensors: Sequence[Array]) -> None:

@@ -137,7 +137,10 @@ class Step:
             self._running.discard(self)
         if self._tracer is not None and self._report is not None:
             self._tracer.fill(self._report.metadata)
-        values = [self._value(source, answers) for source in self._plan.fetches]
+        if self._plan.is_direct:
+            values = list(answers[0])
+        else:
+            values = [self._value(source, answers) for source in self._plan.fetches]
         for tensors in answers.values():
             let_go(tensors)
         return values

@@ -89,12 +89,14 @@ class Plan:
         feeds: names of the fed tensors.
         fetches: where each fetched tensor comes from.
         stages: in an order in which they could run one after another.
+        is_direct: there is one stage, and it returns the fetches, in their order.
         has_loops: there is a loop in one of them.
     """
 
     feeds: tuple[str, ...]
     fetches: tuple[Source, ...]
     stages: tuple[PlannedStage, ...]
+    is_direct: bool
     has_loops: bool
 
 
@@ -176,6 +178,8 @@ class _Cutter:
             feeds=tuple(self._feeds),
             fetches=fetches,
             stages=stages,
+            is_direct=len(stages) == 1
+            and list(fetches) == [Source(0, i) for i in range(len(stages[0].returned))],
             has_loops=any(node.op in LOOP_OPS for stage in stages for node in stage.nodes),
         )
 

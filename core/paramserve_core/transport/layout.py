@@ -218,11 +218,10 @@ class Run:
             body = body != 0
         count = len(body) // self.size
         whole = body.view(self.dtype).reshape(count, *self.shape)
-        if are_own:
-            return [whole[index, ...].copy() for index in range(count)]
-        if not whole.flags.aligned:
+        if not are_own and not whole.flags.aligned:
             whole = whole.copy()
-        return list(whole) if self.shape else [whole[index, ...] for index in range(count)]
+        parts = list(whole) if self.shape else [whole[index, ...] for index in range(count)]
+        return [part.copy() for part in parts] if are_own else parts
 
 
 @dataclass(frozen=True, slots=True)
