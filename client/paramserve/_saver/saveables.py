@@ -14,6 +14,7 @@ from paramserve._framework.convert import convert_to_tensor
 from paramserve._framework.graph import get_default_graph
 from paramserve._framework.operation import Operation
 from paramserve._framework.tensor import Tensor
+from paramserve._saver.texts import check_text
 from paramserve_core.opdefs.io import format_shape_and_slice
 from paramserve_core.opdefs.state import declared_shape
 from paramserve_core.shapes import TensorShape
@@ -154,6 +155,7 @@ def _saveables(key: Any, value: Any) -> list[Saveable]:
             "names_to_saveables must be a dict mapping string names to checkpointable operations. "
             f"Name is not a string: {key!r}"
         )
+    check_text(key, "name in the checkpoint")
     if not _is_partitioned(value):
         part = _part_of(value)
         if part is not None and part.shape == part.full_shape:

@@ -31,6 +31,7 @@ from paramserve._saver.retention import Retention
 from paramserve._saver.saveables import Saveable, saveables_of
 from paramserve._saver.session_access import master_of, session_of, timeout_of
 from paramserve._saver.state import saved_time
+from paramserve._saver.texts import path_text
 from paramserve_core.checkpoint.entries import pack_entries
 from paramserve_core.checkpoint.finding import NO_CHECKPOINT
 from paramserve_core.errors import NotFoundError
@@ -271,7 +272,7 @@ class Saver:
             OpError: the checkpoint was not written. Earlier ones are untouched.
         """
         session = session_of(sess)
-        path = os.fspath(save_path)
+        path = path_text(save_path)
         latest_filename = latest_filename or _STATE_FILE
         if os.path.split(latest_filename)[0]:
             raise ValueError("'latest_filename' must not contain path components")
@@ -360,7 +361,7 @@ class Saver:
         saveables = self._managed(session.graph)
         if not saveables:
             return
-        request = RestoreRequest(path=os.fspath(save_path), entries=self._entries(saveables))
+        request = RestoreRequest(path=path_text(save_path), entries=self._entries(saveables))
         try:
             with shown(f"restoring {request.path}"):
                 master_of(session).restore(request, timeout_of(session))

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from paramserve._saver.session_access import master_of, timeout_of
+from paramserve._saver.texts import path_text
 from paramserve_core.checkpoint.any_disk import AnyDisk
 from paramserve_core.checkpoint.finding import choose, read_index
 from paramserve_core.checkpoint.places import Places
@@ -117,8 +118,9 @@ def get_checkpoint_state(
 
     Raises:
         ValueError: the state file names no checkpoint, as when a program died while it wrote it.
+        DataLossError: a relative path in the state file leads out of the directory.
     """
-    directory = os.fspath(checkpoint_dir)
+    directory = path_text(checkpoint_dir)
     try:
         state = _read(directory, latest_filename or "", session)
     except FailedPreconditionError as error:
@@ -162,6 +164,7 @@ def latest_checkpoint(
 
     Raises:
         ValueError: the state file names no checkpoint.
+        DataLossError: a relative path in the state file leads out of the directory.
     """
     state = get_checkpoint_state(checkpoint_dir, latest_filename, session)
     if state is None:
@@ -175,11 +178,11 @@ def checkpoint_exists(checkpoint_prefix: str) -> bool:
 
     A file counts because a saver of TensorFlow's first format wrote one of the path's own name.
     """
-    disk = AnyDisk()
-    if _is_file(disk, checkpoint_prefix):
+    disk, path = AnyDisk(), path_text(checkpoint_prefix)
+    if _is_file(disk, path):
         return True
     try:
-        place = Places(disk).checkpoint(os.fspath(checkpoint_prefix))
+        place = Places(disk).checkpoint(path)
         return choose({"": read_index(disk, place)}, str(place)) is not None
     except (OpError, OSError):
         return False

@@ -9,6 +9,7 @@ Thread rule: pure functions.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from paramserve._framework.tensor import Tensor
 from paramserve._framework.types import DTypeLike, ShapeLike
 from paramserve._variables.variable import Variable
 from paramserve_core.dtypes import as_dtype
+from paramserve_core.errors import ResourceExhaustedError
 from paramserve_core.shapes import as_shape
 
 
@@ -39,6 +41,19 @@ def new_buffer(shape: ShapeLike, dtype: DTypeLike, *, is_shared: bool) -> NDArra
     if base.as_numpy_dtype is np.object_:
         raise TypeError("a buffer of strings: feed a list or an array of strings instead")
     sizes, numpy_dtype = [int(size) for size in wanted], np.dtype(base.as_numpy_dtype)
+    try:
+        return _zeros(sizes, numpy_dtype, is_shared=is_shared)
+    except (MemoryError, ValueError, OverflowError, OSError) as error:
+        nbytes = math.prod(sizes) * numpy_dtype.itemsize
+        raise ResourceExhaustedError(
+            None,
+            None,
+            f"a buffer of shape {wanted}, {base.name}, has {nbytes} bytes, and the system does not "
+            f"give as many ({error}); feed in smaller parts",
+        ) from error
+
+
+def _zeros(sizes: list[int], numpy_dtype: np.dtype[Any], *, is_shared: bool) -> NDArray[Any]:
     if not is_shared:
         return np.zeros(sizes, numpy_dtype)
     # gRPC takes a while to import, and a session in process does not need it.

@@ -306,6 +306,7 @@ class Session:
         Raises:
             TypeError: the type is `string`.
             ValueError: a size is unknown.
+            ResourceExhaustedError: there is not so much memory.
         """
         return new_buffer(shape, dtype, is_shared=bool(self._target))
 

@@ -18,8 +18,8 @@ from typing import Final, Generic, TypeVar
 from google.protobuf.message import DecodeError
 
 from paramserve_core.checkpoint.collector import collector_paused
-from paramserve_core.errors import FailedPreconditionError, InvalidArgumentError
-from paramserve_core.executor.store import Variable, VariableStore
+from paramserve_core.errors import InvalidArgumentError
+from paramserve_core.executor.store import Variable, VariableStore, uninitialized
 from paramserve_protos.v1.checkpoint_service_pb2 import CheckpointEntries, CheckpointEntry
 
 T = TypeVar("T")
@@ -139,11 +139,7 @@ class EntryList:
         for number, (name, container) in enumerate(self._names):
             variable = store.find(name, container)
             if variable is None:
-                raise FailedPreconditionError(
-                    None,
-                    None,
-                    f"Attempting to use uninitialized value {self.entries[number].node}",
-                )
+                raise uninitialized(self.entries[number].node)
             found.append(variable)
         return found
 

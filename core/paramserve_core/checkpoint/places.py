@@ -69,7 +69,7 @@ def file_name(name: str, what: str, max_bytes: int = _MAX_FILE_NAME) -> str:
         raise InvalidArgumentError(
             None, None, f"{name[:100]!r} is no {what}: one name, without '/' or control characters"
         )
-    if len(os.fsencode(name)) > max_bytes:
+    if _bytes_in(name) > max_bytes:
         raise InvalidArgumentError(
             None, None, f"{name[:40]!r}...: a {what} has at most {max_bytes} bytes"
         )
@@ -210,7 +210,23 @@ class Places:
 
 
 def _check_path(path: str) -> None:
-    if not path or "\0" in path or len(os.fsencode(path)) > _MAX_PATH:
+    if not path or "\0" in path or _bytes_in(path) > _MAX_PATH:
         raise InvalidArgumentError(
             None, None, f"{path[:100]!r} is no path of a checkpoint (1 to {_MAX_PATH} bytes)"
         )
+
+
+def _bytes_in(name: str) -> int:
+    """The bytes of a name, or of a path.
+
+    Raises:
+        InvalidArgumentError: it has half a character.
+    """
+    try:
+        return len(os.fsencode(name))
+    except UnicodeEncodeError:
+        raise InvalidArgumentError(
+            None,
+            None,
+            f"{name[:100]!r} has a lone surrogate, which is no character; give it another name",
+        ) from None

@@ -13,6 +13,7 @@ of one of them.
 from __future__ import annotations
 
 import contextlib
+import os
 import uuid
 from collections import Counter
 from pathlib import PurePath
@@ -33,6 +34,7 @@ from paramserve_core.checkpoint.places import (
 )
 from paramserve_core.checkpoint.tf_bundle import has_bundle
 from paramserve_core.checkpoint.tf_v1 import is_table
+from paramserve_core.checkpoint.urls import is_url
 from paramserve_core.errors import DataLossError, FailedPreconditionError, InvalidArgumentError
 from paramserve_protos.v1 import checkpoint_service_pb2 as messages
 from paramserve_protos.v1.checkpoint_state_pb2 import CheckpointState
@@ -48,12 +50,45 @@ def read_state(
 
     Raises:
         FailedPreconditionError: the file is something else.
+        DataLossError: a relative path in it leads out of the directory.
     """
-    path = directory / file_name(latest_filename or DEFAULT_STATE_FILE, "name of a state file")
+    path = _state_file(directory, latest_filename)
+    state = _read(disk, path)
+    if state is not None:
+        for named in (state.model_checkpoint_path, *state.all_model_checkpoint_paths):
+            if _leads_out(named):
+                raise DataLossError(
+                    None,
+                    None,
+                    f"{path} names the checkpoint {named[:200]!r}, which is not below the file's "
+                    "own directory, as what a relative path names has to be: the file is damaged; "
+                    "remove it, and restore a checkpoint by its own path",
+                )
+    return state
+
+
+def _state_file(directory: PurePath, latest_filename: str) -> PurePath:
+    return directory / file_name(latest_filename or DEFAULT_STATE_FILE, "name of a state file")
+
+
+def _leads_out(path: str) -> bool:
+    if os.path.isabs(path) or is_url(path):
+        return False
+    return PurePath(os.path.normpath(path)).parts[:1] == ("..",)
+
+
+def _read(disk: Disk, path: PurePath) -> CheckpointState | None:
     try:
         content = read_whole(disk, path, _MAX_STATE_BYTES)
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except FailedPreconditionError as error:
+        raise FailedPreconditionError(
+            None,
+            None,
+            f"{error.message}, and the state file of the directory's checkpoints should be there; "
+            "move it away, or give latest_filename another name",
+        ) from None
     state = CheckpointState()
     try:
         text_format.Parse(content.decode(), state)
@@ -88,10 +123,8 @@ def write_state(
         FailedPreconditionError: the file is there and is something else.
         OSError: the disk refused; the old file is whole.
     """
-    path = place.directory / file_name(
-        update.latest_filename or DEFAULT_STATE_FILE, "name of a state file"
-    )
-    old = read_state(disk, place.directory, path.name)
+    path = _state_file(place.directory, update.latest_filename)
+    old = _read(disk, path)
     paths, times = update.all_paths, list(update.all_timestamps)
     if times and len(times) != len(paths):
         raise InvalidArgumentError(
@@ -125,8 +158,8 @@ def replace_state(
         FailedPreconditionError: the file is there and is something else.
         OSError: the disk refused; the old file is whole.
     """
-    path = directory / file_name(latest_filename or DEFAULT_STATE_FILE, "name of a state file")
-    read_state(disk, directory, path.name)
+    path = _state_file(directory, latest_filename)
+    _read(disk, path)
     _write(disk, path, state, directory / f"{path.name}.{uuid.uuid4().hex}{TEMPORARY}")
 
 

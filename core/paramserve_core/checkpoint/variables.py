@@ -181,8 +181,8 @@ def wanted_part(index: Index, entry: CheckpointEntry, path: str) -> Box:
             None,
             None,
             f"{entry.key}: Assign requires shapes of both tensors to match: shape "
-            f"{list(tensor.shape)} in the checkpoint {path!r}, {wanted} in the graph; restore it "
-            "under another name with Saver({...}), or with as many elements and "
+            f"{TensorShape(tensor.shape)} in the checkpoint {path!r}, {wanted} in the graph; "
+            "restore it under another name with Saver({...}), or with as many elements and "
             "Saver(reshape=True)",
         )
     return box

@@ -85,6 +85,16 @@ def all_read_only(arrays: Iterable[Array]) -> list[Array]:
     return views
 
 
+def uninitialized(name: str) -> FailedPreconditionError:
+    """The error of a variable that is read, updated or saved before it has a value."""
+    return FailedPreconditionError(
+        None,
+        None,
+        f"Attempting to use uninitialized value {name}; run its initializer (all of them: "
+        "initialize_all_variables), or restore a checkpoint, first",
+    )
+
+
 class Variable(_Holder):
     """One named tensor: it exists from the first step that names it, has a value once assigned."""
 
@@ -334,9 +344,7 @@ class Variable(_Holder):
 
     def _value(self) -> Array:
         if self._array is None:
-            raise FailedPreconditionError(
-                None, None, f"Attempting to use uninitialized value {self.name}"
-            )
+            raise uninitialized(self.name)
         return self._array
 
 

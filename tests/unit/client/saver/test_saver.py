@@ -247,7 +247,7 @@ def test_restore_that_fails_changes_no_variable(tmp_path):
             Saver({"a": a, "bb": b}, name="x").restore(session, path)
         assert not isinstance(e.value, ValueError)
         wrong = variable("wrong", [[1.0]])
-        with pytest.raises(InvalidArgumentError, match=r"shape \[1\] in .* \(1, 1\) in the graph"):
+        with pytest.raises(InvalidArgumentError, match=r"shape \(1,\) in .* \(1, 1\) in the graph"):
             Saver({"a": a, "b": wrong}, name="y").restore(session, path)
         assert [session.run(a).tolist(), session.run(b).tolist()] == [[5.0], [6.0]]
 

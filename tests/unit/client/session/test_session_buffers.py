@@ -1,9 +1,12 @@
 """Arrays that a session feeds from: their kind, their shape, and that they stay the caller's."""
 
+import math
+
 import numpy as np
 import pytest
 
 import paramserve as ps
+from paramserve._session.buffers import new_buffer
 
 
 @pytest.fixture
@@ -58,3 +61,11 @@ def test_a_buffer_is_the_callers_again_after_each_step(sess):
     assert (fetched == 3).all()
     assert (same == 2).all()
     assert (sess.run(v) == 3).all()
+
+
+@pytest.mark.parametrize("shape", [[2**50], [2**40, 2**40]])
+@pytest.mark.parametrize("is_shared", [False, True])
+def test_a_buffer_larger_than_memory_is_refused_with_its_size(shape, is_shared):
+    nbytes = 4 * math.prod(shape)
+    with pytest.raises(ps.errors.ResourceExhaustedError, match=f"float32, has {nbytes} bytes"):
+        new_buffer(shape, ps.float32, is_shared=is_shared)

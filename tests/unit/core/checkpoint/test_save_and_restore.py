@@ -228,7 +228,7 @@ def test_missing_key_is_named_with_those_that_resemble_it(task):
 @pytest.mark.parametrize(
     ("bad", "error", "text"),
     [
-        (entry("b", dtypes.float64, [3]), InvalidArgumentError, r"shape \[2\].*\(3,\)"),
+        (entry("b", dtypes.float64, [3]), InvalidArgumentError, r"shape \(2,\).*\(3,\)"),
         (
             entry("b", dtypes.float32, [2]),
             InvalidArgumentError,
@@ -238,7 +238,7 @@ def test_missing_key_is_named_with_those_that_resemble_it(task):
         (
             entry("b", dtypes.float64, [2], slice_of=([4], [0], [2])),
             InvalidArgumentError,
-            r"shape \[2\].*\(4,\)",
+            r"shape \(2,\).*\(4,\)",
         ),
         (
             entry("b", dtypes.float64, [2], slice_of=([2], [1], [2])),
@@ -268,7 +268,7 @@ def test_restore_with_reshape_takes_as_many_elements_in_the_variables_shape(task
     tasks.save("model", *entries_of({"v": np.arange(6.0)}))
     tasks.restore("model", entry("v", dtypes.float64, [2, 3], node="matrix", reshape=True))
     assert task.get("matrix").tolist() == [[0, 1, 2], [3, 4, 5]]
-    with pytest.raises(InvalidArgumentError, match=r"shape \[6\]"):
+    with pytest.raises(InvalidArgumentError, match=r"shape \(6,\)"):
         tasks.restore("model", entry("v", dtypes.float64, [4], node="other", reshape=True))
 
 
