@@ -126,7 +126,8 @@ def _kernel_of(op: str, rule: Rule) -> KernelFunction:
             name = refs[0].variable.name
             if layout.indices is None:
                 _check_dense(name, arrays[0], grad)
-                _update_dense(block_update, arrays, grad, update.before[0] if fills else None)
+                before = update.before[0] if fills else arrays[0]
+                _update_dense(block_update, arrays, grad, None if before is arrays[0] else before)
             else:
                 indices: Array = inputs[layout.indices]
                 _check_sparse(name, arrays[0], grad, indices)

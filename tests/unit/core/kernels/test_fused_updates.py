@@ -274,6 +274,16 @@ def test_a_large_update_in_blocks_takes_the_loop_in_every_block(monkeypatch, pla
     assert plain.ran == {fused_loops.adam}
 
 
+def test_descent_without_a_reader_takes_the_loop_that_overwrites_the_variable(monkeypatch, plain):
+    monkeypatch.setattr(training, "BLOCK_BYTES", 16)
+    case = UpdateCase("ApplyGradientDescent", dtypes.float32, (40, 3), {})
+    step = case.start()
+    case.update(step)
+    plain.wait()
+    case.update(step)
+    assert plain.ran == {fused_loops.subtract}
+
+
 def test_descent_beside_a_reader_takes_the_loop_that_leaves_the_old_variable(monkeypatch, plain):
     monkeypatch.setattr(training, "BLOCK_BYTES", 16)
     case = UpdateCase("ApplyGradientDescent", dtypes.float32, (40, 3), {})
