@@ -5,7 +5,7 @@ Thread rule: pure functions.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,16 +24,31 @@ class Difference:
     largest: float | None = None
 
 
-def differences(first: CheckpointReader, second: CheckpointReader) -> Iterator[Difference]:
+def _nobody(fraction: float) -> None:
+    """Nobody wants to know."""
+
+
+def differences(
+    first: CheckpointReader,
+    second: CheckpointReader,
+    progressed: Callable[[float], None] = _nobody,
+) -> Iterator[Difference]:
     """The tensors that are not the same in both, sorted by name.
 
     Values count as the same if their bytes are: so not a number is the same as itself.
+
+    Args:
+        first: one of them.
+        second: the other.
+        progressed: told how much was compared, from 0 to 1.
 
     Raises:
         DataLossError: a file is damaged.
     """
     ours, theirs = first.index.tensors, second.index.tensors
-    for name in sorted(ours.keys() | theirs.keys()):
+    names = sorted(ours.keys() | theirs.keys())
+    for number, name in enumerate(names):
+        progressed(number / len(names))
         if name not in theirs:
             yield Difference(name, "only in the first")
             continue

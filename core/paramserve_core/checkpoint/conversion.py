@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from paramserve_core.checkpoint import coordinator
 from paramserve_core.checkpoint.any_disk import AnyDisk
+from paramserve_core.checkpoint.background import Watcher
 from paramserve_core.checkpoint.disk import Disk, op_error, read_whole
 from paramserve_core.checkpoint.entries import Placement, pack_entries
 from paramserve_core.checkpoint.index import Layout
@@ -38,6 +39,25 @@ from paramserve_protos.v1 import checkpoint_service_pb2 as messages
 
 _MAX_GRAPH_BYTES: Final = (1 << 31) - 1
 _TASK: Final = ""
+
+
+_READ: Final = 0.5
+"""How much is done when all is read."""
+
+
+def _nobody(fraction: float) -> None:
+    """Nobody wants to know."""
+
+
+class _SecondHalf(Watcher):
+    """Tells of a save as the second half of a conversion."""
+
+    def __init__(self, progressed: Callable[[float], None]) -> None:
+        self._progressed = progressed
+
+    def progressed(self, fraction: float) -> None:
+        """See `Watcher.progressed`."""
+        self._progressed(_READ + (1 - _READ) * fraction)
 
 
 class _Here:
@@ -61,6 +81,7 @@ def convert(
     *,
     overwrite: bool = False,
     disk: Disk | None = None,
+    progressed: Callable[[float], None] = _nobody,
 ) -> int:
     """Writes the checkpoint at `source` to `destination`; both may be of any directory.
 
@@ -72,6 +93,8 @@ def convert(
         layout: the format to write.
         overwrite: replace a checkpoint that is at `destination`.
         disk: the file system.
+        progressed: told how much is done, from 0 to 1; what it raises ends the conversion, of
+            which nothing is left then.
 
     Returns:
         Bytes of all tensors.
@@ -91,9 +114,11 @@ def convert(
         raise AlreadyExistsError(None, None, f"{destination}: there is a checkpoint already")
     store = VariableStore()
     request = messages.SaveRequest(path=str(destination), format=layout.value)
-    entries = []
+    entries, read_bytes = [], 0
     for name, tensor in reader.index.tensors.items():
         shape = TensorShape(tensor.shape)
+        progressed(_READ * read_bytes / max(reader.index.total_bytes, 1))
+        read_bytes += tensor.nbytes
         variable = store.get_or_create(name, "", tensor.dtype, shape)
         variable.assign(reader.get_tensor(name), adopt=True)
         entries.append(
@@ -112,7 +137,13 @@ def convert(
     runtime = ThreadRuntime("paramserve-conversion", max_workers=4)
     try:
         here = _Here(TaskCheckpoints(store, "", None, runtime, disk))
-        saved = coordinator.save({_TASK: here}, request, Placement(lambda _: _TASK), _in_turn)
+        saved = coordinator.save(
+            {_TASK: here},
+            request,
+            Placement(lambda _: _TASK),
+            _in_turn,
+            watcher=_SecondHalf(progressed),
+        )
     finally:
         runtime.close()
     return saved.bytes

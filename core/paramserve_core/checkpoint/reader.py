@@ -6,7 +6,8 @@ Thread rule: a reader is immutable; every method may be called from any thread.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, Final
 
 from numpy.typing import NDArray
@@ -25,6 +26,9 @@ from paramserve_core.dtypes import DType
 from paramserve_core.errors import NotFoundError, OpError
 from paramserve_core.runtime import ThreadRuntime
 from paramserve_protos.v1.types_pb2 import DataType
+
+_MOST_TOLD: Final = 8
+"""Problems of one tensor that are told in full."""
 
 _RUNTIME: Final = ThreadRuntime("paramserve-reader", max_workers=4)
 """Shared by all readers; it has no threads before one reads something large."""
@@ -83,9 +87,11 @@ class CheckpointReader:
         tensor = self.index.tensors.get(tensor_name)
         if tensor is None:
             raise missing_key(tensor_name, self.index.tensors, self._path)
-        wanted = [(tensor_name, Box.whole(tensor.shape))]
+        return self._read(tensor_name, Box.whole(tensor.shape))
+
+    def _read(self, name: str, box: Box) -> NDArray[Any]:
         try:
-            return read_values(self._disk, _RUNTIME, self._place, self.index, wanted)[0]
+            return read_values(self._disk, _RUNTIME, self._place, self.index, [(name, box)])[0]
         except OSError as error:
             raise op_error(error) from error
 
@@ -107,9 +113,15 @@ class CheckpointReader:
         return "\n".join(lines).encode()
 
     def verify(self) -> Iterator[tuple[str, OpError | None]]:
-        """Reads and checks everything: yields each tensor's and each file's name, and its error."""
-        for name in self.index.tensors:
-            yield name, _error_of(lambda name=name: self.get_tensor(name))  # type: ignore[misc]
+        """Reads and checks everything: yields each tensor's and each file's name, and its error.
+
+        All parts of a tensor are checked: of one whose parts several servers hold, one server's
+        directory lacks some, and others there may be damaged.
+        """
+        for name, tensor in self.index.tensors.items():
+            boxes = [part.box for part in tensor.parts] or [Box.whole(tensor.shape)]
+            reads = [partial(self._read, name, box) for box in boxes]
+            yield name, _together([error for read in reads if (error := _error_of(read))])
         for name in self.index.files:
             yield name, _error_of(lambda name=name: self._check_file(name))  # type: ignore[misc]
 
@@ -173,6 +185,17 @@ def load_variable(ckpt_dir_or_file: str | os.PathLike[str], name: str) -> NDArra
         DataLossError: a file is damaged.
     """
     return open_checkpoint(ckpt_dir_or_file).get_tensor(name.removesuffix(":0"))
+
+
+def _together(errors: Sequence[OpError]) -> OpError | None:
+    """One error that says all of them."""
+    messages = list(dict.fromkeys(error.message for error in errors))
+    if len(messages) < 2:
+        return errors[0] if errors else None
+    more = len(messages) - _MOST_TOLD
+    told = "; ".join(messages[:_MOST_TOLD]) + (f"; and {more} more" if more > 0 else "")
+    together: OpError = type(errors[0])(None, None, told)
+    return together
 
 
 def _error_of(check: Callable[[], object]) -> OpError | None:

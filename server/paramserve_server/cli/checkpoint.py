@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
@@ -140,8 +140,12 @@ def verify(path: PathArgument, as_json: JsonOption = False) -> None:
     """Read all of a checkpoint and check it."""
     reader = _open(path)
     count = len(reader.index.tensors) + len(reader.index.files)
-    checked = list(_with_progress(reader.verify(), count, "checking"))
-    damaged = {name: error.message for name, error in checked if error is not None}
+    damaged = {}
+    with _progress("checking") as progressed:
+        for number, (name, error) in enumerate(reader.verify(), 1):
+            progressed(number / count)
+            if error is not None:
+                damaged[name] = error.message
     if as_json:
         _print_json({"path": reader.path, "checked": count, "damaged": damaged})
     elif damaged:
@@ -161,8 +165,8 @@ def diff(
     """Show in what two checkpoints differ."""
     from paramserve_core.checkpoint.comparison import differences
 
-    with _errors():
-        found = list(differences(_open(first), _open(second)))
+    with _errors(), _progress("comparing") as progressed:
+        found = list(differences(_open(first), _open(second), progressed))
     if as_json:
         _print_json([{"name": d.name, "what": d.what, "largest": d.largest} for d in found])
     elif found:
@@ -192,8 +196,10 @@ def convert(
 
     layout = Layout.TENSORFLOW_V2 if to is Format.tensorflow else Layout.SAFETENSORS
     reader = _open(source)
-    with _errors():
-        written = convert_checkpoint(reader.path, destination, layout, overwrite=overwrite)
+    with _errors(), _progress("converting") as progressed:
+        written = convert_checkpoint(
+            reader.path, destination, layout, overwrite=overwrite, progressed=progressed
+        )
     print(destination)
     _say(f"{len(reader.index.tensors)} tensors, {size_text(written)}")
 
@@ -227,14 +233,18 @@ def _errors() -> Iterator[None]:
         raise typer.Exit(1) from None
 
 
-def _with_progress(items: Iterable[Any], count: int, what: str) -> Iterator[Any]:
+@contextmanager
+def _progress(what: str) -> Iterator[Callable[[float], None]]:
+    """A bar where stderr is a terminal; gives what moves it, from 0 to 1."""
     if not sys.stderr.isatty():
-        yield from items
+        yield lambda fraction: None
         return
     from rich.console import Console
-    from rich.progress import track
+    from rich.progress import Progress
 
-    yield from track(items, what, count, console=Console(stderr=True), transient=True)
+    with Progress(console=Console(file=sys.stderr), transient=True) as bar:
+        task = bar.add_task(what, total=1.0)
+        yield lambda fraction: bar.update(task, completed=fraction)
 
 
 def _print_json(document: Any) -> None:

@@ -1,12 +1,18 @@
 """The command line's view of checkpoints."""
 
+import io
 import json
+import sys
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from checkpoint_tasks import Task, Tasks, entries_of, entry
+from checkpoint_tasks import Task, Tasks, entries_of, entry, two_tasks
+from paramserve_core import dtypes
+from paramserve_core.checkpoint.comparison import differences
+from paramserve_core.checkpoint.conversion import convert
+from paramserve_core.checkpoint.index import Layout
 from paramserve_core.checkpoint.reader import CheckpointReader, list_variables, load_variable
 from paramserve_core.errors import NotFoundError
 from paramserve_protos.v1 import checkpoint_service_pb2 as messages
@@ -216,3 +222,67 @@ def test_reader_answers_without_a_server(tmp_path):
 )
 def test_sizes_as_people_write_them(nbytes, text):
     assert size_text(nbytes) == text
+
+
+class Terminal(io.StringIO):
+    """What stderr is for somebody who looks at it."""
+
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize(
+    ("command", "what"),
+    [("verify", "checking"), ("diff", "comparing"), ("convert", "converting")],
+)
+def test_what_may_take_long_shows_a_bar_on_a_terminal(tmp_path, monkeypatch, command, what):
+    path = save(tmp_path, "m-1")
+    others = {"verify": [], "diff": [path], "convert": [tmp_path / "m-2"]}
+    terminal = Terminal()
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys, "stderr", terminal)
+    checkpoint_app([command, path, *map(str, others[command])], standalone_mode=False)
+    assert what in terminal.getvalue()
+
+
+@pytest.mark.parametrize("layout", [Layout.SAFETENSORS, Layout.TENSORFLOW_V2])
+@pytest.mark.parametrize("part", [0.0, 0.6])
+def test_a_conversion_that_is_interrupted_leaves_nothing(tmp_path, layout, part):
+    path = save(tmp_path, "m-1")
+    before = sorted(tmp_path.iterdir())
+
+    def interrupt(fraction):
+        if fraction >= part:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        convert(path, tmp_path / "m-2", layout, progressed=interrupt)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_progress_goes_from_nothing_to_nearly_all(tmp_path):
+    path = save(tmp_path, "m-1")
+    seen, compared = [], []
+    convert(path, tmp_path / "m-2", Layout.TENSORFLOW_V2, progressed=seen.append)
+    assert seen == sorted(seen)
+    assert (seen[0], seen[-1] > 0.9) == (0.0, True)
+    found = differences(CheckpointReader(path), CheckpointReader(tmp_path / "m-2"), compared.append)
+    assert (list(found), compared) == ([], [0.0, 0.5])
+
+
+def test_verify_tells_of_every_part_of_a_tensor(tmp_path):
+    tasks, (first, second) = two_tasks(tmp_path)
+    halves = [np.zeros(2, np.float32), np.ones(2, np.float32)]
+    first.set(a=halves[0])
+    second.set(b=halves[1])
+    tasks.place.update(a=first.name, b=second.name)
+    tasks.save(
+        "model",
+        entry("v", dtypes.float32, [2], node="a", slice_of=([4], [0], [2])),
+        entry("v", dtypes.float32, [2], node="b", slice_of=([4], [2], [2])),
+    )
+    flip_last_byte(second.root, ".safetensors")
+    reader = CheckpointReader(second.root / "model")
+    error = dict(reader.verify())["v"]
+    assert "a file of the checkpoint is not on this disk" in error.message
+    assert "the checksum does not match" in error.message
