@@ -453,9 +453,8 @@ if _typing.TYPE_CHECKING:
 else:
 
     def __getattr__(name):
-        # Finding a package's metadata takes a while, and few programs ask.
         if name == "__version__":
-            from importlib.metadata import version
+            from paramserve_core.version import version
 
-            return version("paramserve")
+            return version()
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

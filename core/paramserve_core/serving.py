@@ -9,7 +9,6 @@ Thread rule: a `TaskServer` belongs to whoever made it; `stop` may be called fro
 
 from __future__ import annotations
 
-import importlib.metadata
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -33,6 +32,7 @@ from paramserve_core.transport.credentials import ClientCredentials
 from paramserve_core.transport.grpc_service import GrpcServer, ServerTls
 from paramserve_core.transport.traffic import Traffic
 from paramserve_core.transport.wire import NO_OPTIONS, WireOptions
+from paramserve_core.version import version
 from paramserve_protos.v1 import service_pb2
 
 if TYPE_CHECKING:
@@ -217,7 +217,7 @@ class _Front:
 
     def describe(self) -> service_pb2.DescribeResponse:
         answer = self._host.describe()
-        answer.version = importlib.metadata.version("paramserve")
+        answer.version = version()
         if self._cluster is not None:
             answer.cluster.CopyFrom(self._cluster.as_cluster_def())
         for transport, traffic in self._traffic.items():

@@ -168,7 +168,7 @@ import paramserve as ps
 v = ps.Variable(1.0)
 with ps.Session() as sess:
     sess.run(v.initializer)
-heavy = {"grpc", "tensorflow", "torch", "ray", "asyncio"} & set(sys.modules)
+heavy = {"grpc", "tensorflow", "torch", "ray", "asyncio", "importlib.metadata"} & set(sys.modules)
 print(sorted(heavy))
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)

@@ -14,7 +14,6 @@ Thread rule: every function may be called from any thread and blocks until it is
 
 from __future__ import annotations
 
-import importlib.metadata
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -38,6 +37,7 @@ from paramserve_core.errors import (
     OpError,
     UnavailableError,
 )
+from paramserve_core.version import version
 from paramserve_protos.v1 import checkpoint_service_pb2 as messages
 from paramserve_protos.v1.checkpoint_state_pb2 import CheckpointState
 
@@ -53,8 +53,6 @@ _WRITTEN: Final = 0.95
 
 _LANES: Final = 4
 """How many byte ranges are under way to one task at a time."""
-
-_WRITER: Final = f"paramserve {importlib.metadata.version('paramserve')}"
 
 
 class CheckpointTask(Protocol):
@@ -254,7 +252,7 @@ class _Save(_Conversation):
                 step=request.step if request.has_step else None,
                 graph_hash=request.graph_hash.hex(),
                 meta_graph=request.meta_graph_path.rpartition("/")[2],
-                writer=_WRITER,
+                writer=f"paramserve {version()}",
                 tasks=list(written),
             )
             is_bundle = self.layout is Layout.TENSORFLOW_V2

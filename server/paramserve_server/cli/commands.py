@@ -7,7 +7,6 @@ Thread rule: runs on the main thread.
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import sys
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from typing import Annotated, Final, NoReturn
 import typer
 
 from paramserve_core.checkpoint.urls import location
+from paramserve_core.version import version as installed_version
 from paramserve_server.cli.checkpoint import checkpoint_app
 from paramserve_server.cli.outcome import FAILED, UNREACHABLE, WRONG_USE
 
@@ -58,7 +58,7 @@ def main() -> None:
 @app.command()
 def version() -> None:
     """Print the version."""
-    print(importlib.metadata.version("paramserve"))
+    print(installed_version())
 
 
 @app.command()
