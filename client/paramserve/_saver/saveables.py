@@ -64,7 +64,7 @@ class Saveable:
         """The shape that the graph declares."""
         return declared_shape(self.op.type, self.op.attrs["shape"])
 
-    def entry(self, *, reshape: bool) -> CheckpointEntry:
+    def entry(self, *, reshape: bool, cast: bool) -> CheckpointEntry:
         """What a master needs to know of it."""
         entry = CheckpointEntry(
             key=self.key,
@@ -73,6 +73,7 @@ class Saveable:
             shared_name=self.op.attrs["shared_name"],
             dtype=self.ref.dtype.base_dtype.as_datatype_enum,
             reshape=reshape,
+            cast=cast,
             shape=self.shape.as_proto(),
         )
         if self.part is not None:

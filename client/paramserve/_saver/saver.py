@@ -81,6 +81,7 @@ class Saver:
         allow_empty: bool = False,
         save_relative_paths: bool = False,
         filename: str | bytes | None = None,
+        cast: bool = False,
     ) -> None:
         """Makes a saver and adds its ops to the graph.
 
@@ -105,6 +106,9 @@ class Saver:
             save_relative_paths: has no effect: state files name what is below them by relative
                 paths, and what is not by absolute ones.
             filename: for programs that run the saver's ops: the path where none is fed.
+            cast: `restore` converts tensors of other types, to larger or smaller ones of the same
+                kind, or of a kind that has all of its values: bool, integer, floating point,
+                complex. Precision may be lost; a number that is out of range is an error.
 
         Raises:
             TypeError: an item of `var_list` is no variable.
@@ -128,6 +132,7 @@ class Saver:
             else CHECKPOINT_FORMAT_TENSORFLOW_V2
         )
         self._reshape = reshape
+        self._cast = cast
         self._pad_step_number = pad_step_number
         self._saveables: list[Saveable] | None = None
         self._entries_of: bytes | None = None
@@ -486,7 +491,7 @@ class Saver:
         """What a master needs to know of the variables; they do not change."""
         if self._entries_of is None:
             self._entries_of = pack_entries(
-                [saveable.entry(reshape=self._reshape) for saveable in saveables]
+                [saveable.entry(reshape=self._reshape, cast=self._cast) for saveable in saveables]
             )
         return self._entries_of
 

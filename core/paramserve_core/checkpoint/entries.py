@@ -100,7 +100,7 @@ class EntryList:
         for number, entry in enumerate(self.entries):
             part = entry.slice.SerializeToString() if entry.HasField("slice") else None
             shape = entry.shape.SerializeToString() if entry.HasField("shape") else None
-            kind = (entry.dtype, entry.reshape, shape, part)
+            kind = (entry.dtype, entry.reshape, entry.cast, shape, part)
             self.kinds.append(first.setdefault(kind, number))
 
     def __len__(self) -> int:

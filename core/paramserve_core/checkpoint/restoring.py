@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paramserve_core.checkpoint.assembly import Piece, Value
+from paramserve_core.checkpoint.casting import cast
 from paramserve_core.checkpoint.collector import collector_paused
 from paramserve_core.checkpoint.disk import Disk, DiskFile
 from paramserve_core.checkpoint.entries import EntryList, EntryLists
@@ -112,13 +113,15 @@ class _Restore:
 
         Raises:
             DataLossError: with them a value is complete, and it is damaged.
+            InvalidArgumentError: it does not fit the variable's type.
         """
         with self._lock:
             self._outstanding -= count
             is_last = not self._outstanding and not self.is_complete
         if is_last:
             for number, value in self.values.items():
-                self.arrays[number] = value.finish()
+                fit, key = self.fits[number], self.wanted.keys[number]
+                self.arrays[number] = cast(value.finish(), fit.stored, fit.dtype, key)
             self.values = {}
             self.is_complete = True
 

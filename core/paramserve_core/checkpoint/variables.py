@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from paramserve_core.checkpoint.casting import may_cast
 from paramserve_core.checkpoint.entries import EntryList
 from paramserve_core.checkpoint.index import Index
 from paramserve_core.checkpoint.runs import is_small
@@ -85,18 +86,20 @@ class Fit(NamedTuple):
     """What entries of one kind take of stored tensors of one kind.
 
     Attributes:
-        dtype: of both.
+        dtype: the variable's.
+        stored: the tensor's; another one only if that was asked for.
         declared: the shape that the graph gives the variable.
         box: which part of the tensor.
         shape: that the part gets in the variable.
         is_declared: whether the graph declares just that shape.
-        is_small: whether it is all of a tensor that can be read with its neighbours, unless that
-            is stored in parts.
+        is_small: whether it is all of a tensor that can be read with its neighbours, as it is,
+            unless that is stored in parts.
         numpy_dtype: the type of the value's elements.
         nbytes: what the value takes; 0 for strings.
     """
 
     dtype: DType
+    stored: DType
     declared: TensorShape
     box: Box
     shape: tuple[int, ...]
@@ -127,7 +130,7 @@ def fits(index: Index, wanted: EntryList, path: str) -> list[Fit]:
             raise missing_key(key, tensors, path)
         dtype, shape, _ = tensor
         fit = known.get((kind, shape))
-        if fit is None or fit.dtype is not dtype:
+        if fit is None or fit.stored is not dtype:
             fit = known[kind, shape] = _fit(index, wanted.entries[number], path)
         found.append(fit)
     return found
@@ -141,11 +144,14 @@ def _fit(index: Index, entry: CheckpointEntry, path: str) -> Fit:
     tensor = index.tensors[entry.key]
     return Fit(
         dtype=dtype,
+        stored=tensor.dtype,
         declared=declared,
         box=box,
         shape=shape,
         is_declared=declared.is_fully_defined() and declared.is_compatible_with(shape),
-        is_small=box.is_whole(tensor.shape) and is_small(index.layout, tensor),
+        is_small=(
+            tensor.dtype is dtype and box.is_whole(tensor.shape) and is_small(index.layout, tensor)
+        ),
         numpy_dtype=np.dtype(dtype.as_numpy_dtype),
         nbytes=box.size * dtype.size,
     )
@@ -163,13 +169,16 @@ def wanted_part(index: Index, entry: CheckpointEntry, path: str) -> Box:
         raise missing_key(entry.key, index.tensors, path)
     dtype = _dtype(entry)
     if tensor.dtype is not dtype:
-        raise InvalidArgumentError(
-            None,
-            None,
-            f"{entry.key}: original dtype {tensor.dtype.name} in the checkpoint {path!r}, "
-            f"{dtype.name} in the graph; types are not converted: restore into a variable of the "
-            "same type, then cast",
-        )
+        can = may_cast(tensor.dtype, dtype)
+        if not (can and entry.cast):
+            advice = "restore with Saver(cast=True)" if can else "it cannot be cast to that"
+            raise InvalidArgumentError(
+                None,
+                None,
+                f"{entry.key}: original dtype {tensor.dtype.name} in the checkpoint {path!r}, "
+                f"{dtype.name} in the graph; {advice}, or restore into a variable of type "
+                f"{tensor.dtype.name}",
+            )
     if entry.HasField("slice"):
         box, wanted = _box(entry), TensorShape(entry.slice.full_shape)
     else:

@@ -29,7 +29,7 @@ class Slice(_message.Message):
     def __init__(self, full_shape: _Optional[_Iterable[int]] = ..., offset: _Optional[_Iterable[int]] = ..., shape: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class CheckpointEntry(_message.Message):
-    __slots__ = ("key", "node", "container", "shared_name", "slice", "dtype", "reshape", "shape")
+    __slots__ = ("key", "node", "container", "shared_name", "slice", "dtype", "reshape", "shape", "cast")
     KEY_FIELD_NUMBER: _ClassVar[int]
     NODE_FIELD_NUMBER: _ClassVar[int]
     CONTAINER_FIELD_NUMBER: _ClassVar[int]
@@ -38,6 +38,7 @@ class CheckpointEntry(_message.Message):
     DTYPE_FIELD_NUMBER: _ClassVar[int]
     RESHAPE_FIELD_NUMBER: _ClassVar[int]
     SHAPE_FIELD_NUMBER: _ClassVar[int]
+    CAST_FIELD_NUMBER: _ClassVar[int]
     key: str
     node: str
     container: str
@@ -46,7 +47,8 @@ class CheckpointEntry(_message.Message):
     dtype: _types_pb2.DataType
     reshape: bool
     shape: _tensor_shape_pb2.TensorShapeProto
-    def __init__(self, key: _Optional[str] = ..., node: _Optional[str] = ..., container: _Optional[str] = ..., shared_name: _Optional[str] = ..., slice: _Optional[_Union[Slice, _Mapping]] = ..., dtype: _Optional[_Union[_types_pb2.DataType, str]] = ..., reshape: bool = ..., shape: _Optional[_Union[_tensor_shape_pb2.TensorShapeProto, _Mapping]] = ...) -> None: ...
+    cast: bool
+    def __init__(self, key: _Optional[str] = ..., node: _Optional[str] = ..., container: _Optional[str] = ..., shared_name: _Optional[str] = ..., slice: _Optional[_Union[Slice, _Mapping]] = ..., dtype: _Optional[_Union[_types_pb2.DataType, str]] = ..., reshape: bool = ..., shape: _Optional[_Union[_tensor_shape_pb2.TensorShapeProto, _Mapping]] = ..., cast: bool = ...) -> None: ...
 
 class CheckpointEntries(_message.Message):
     __slots__ = ("entry",)

@@ -261,3 +261,18 @@ def test_reshape_restores_into_another_shape(tmp_path):
         v = variable("v", np.zeros((2, 3)))
         Saver(reshape=True).restore(session, path)
         assert session.run(v).tolist() == [[0, 1, 2], [3, 4, 5]]
+
+
+@pytest.mark.parametrize("write_version", [None, SaverDef.V2])
+def test_a_saver_that_casts_restores_other_types(tmp_path, write_version):
+    variable("v", np.arange(3.0, dtype=np.float64))
+    with Session() as session:
+        initialize(session)
+        path = save(Saver(write_version=write_version), session, tmp_path / "m")
+    with Graph().as_default(), Session() as session:
+        v = variable("v", np.zeros(3, np.float32))
+        with pytest.raises(InvalidArgumentError, match=r"float64 in .*Saver\(cast=True\)"):
+            Saver(name="strict").restore(session, path)
+        Saver(cast=True).restore(session, path)
+        assert session.run(v).tolist() == [0.0, 1.0, 2.0]
+        assert session.run(v).dtype == np.float32
