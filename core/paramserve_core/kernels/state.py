@@ -62,6 +62,25 @@ def _assign(node: KernelNode, ref: Ref, value: Array) -> Ref:
     return Ref(ref.variable, stored)
 
 
+def _short_assign(node: KernelNode, _: Sequence[Any]) -> ShortForm:
+    def overwrite(_: Sequence[Array], value: Array, var: Array) -> None:
+        var[...] = value
+
+    short = short_update(overwrite, np.dtype(node.input_dtypes[0].as_numpy_dtype))
+    if not node.attrs["validate_shape"]:
+        return short
+
+    # A value of the old one's shape may still be of another than the variable was declared with.
+    def assign(ref: Any, value: Any) -> bool:
+        is_usual = ref.__class__ is Ref and value.__class__ is np.ndarray
+        return is_usual and ref.variable.shape.is_compatible_with(value.shape) and short(ref, value)
+
+    return assign
+
+
+batch_kernel("Assign", BatchKernel((0, 1), _short_assign))
+
+
 _ASSIGNED_CHANGES: Final = {"AssignAdd": np.add, "AssignSub": np.subtract}
 
 

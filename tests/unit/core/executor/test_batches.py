@@ -140,6 +140,70 @@ def test_a_batch_adds_and_subtracts_in_place(store, calls, op, change, dtype):
         np.testing.assert_array_equal(store.find(f"v{i}").read(), change(before[i], values[i]))
 
 
+class Assignments:
+    """Assigns fed values to `v0`, `v1` and so on, which are declared with two elements."""
+
+    def __init__(self, store, *, validate_shape=True):
+        self.store = store
+        graph = GraphBuilder()
+        for i in range(COUNT):
+            graph.variable(f"v{i}", [2])
+        for i in range(COUNT):
+            graph.assign(f"set{i}", f"v{i}", f"x{i}", validate_shape=validate_shape)
+        received = [f"x{i}:0" for i in range(COUNT)]
+        self._program = Program(graph.graph.node, received=received)
+
+    def run(self, *values):
+        self._program.run(step_of(self.store), list(values), {})
+
+    def values(self):
+        return [self.store.find(f"v{i}").read().tolist() for i in range(COUNT)]
+
+
+def test_a_batch_assigns_in_place_once_there_are_values(store, calls):
+    assignments = Assignments(store)
+    assignments.run(*ones())
+    assert calls == [f"set{i}" for i in range(COUNT)]
+    address = store.find("v3").read().ctypes.data
+    fed = [np.full(2, n, np.float32) for n in range(COUNT)]
+    assignments.run(*fed)
+    assert len(calls) == COUNT
+    assert assignments.values() == [[n, n] for n in range(COUNT)]
+    assert store.find("v3").read().ctypes.data == address
+    fed[3][...] = 7
+    assert store.find("v3").read().tolist() == [3, 3]
+
+
+def test_what_a_reader_holds_survives_an_assignment(store):
+    assignments = Assignments(store)
+    assignments.run(*ones())
+    held = store.find("v4").read()
+    assignments.run(*(np.zeros(2, np.float32) for _ in range(COUNT)))
+    assert held.tolist() == [1, 1]
+    assert assignments.values() == [[0, 0]] * COUNT
+
+
+def test_a_value_of_the_old_ones_shape_is_still_held_to_the_declared_one(store):
+    longer = [np.ones(3, np.float32) for _ in range(COUNT)]
+    free = Assignments(store, validate_shape=False)
+    free.run(*longer)
+    free.run(*longer)
+    with pytest.raises(InvalidArgumentError, match=r"v0: a value of shape \[3\] for") as caught:
+        Assignments(store).run(*longer)
+    assert caught.value.node_name == "set0"
+
+
+def test_an_assignment_in_the_middle_that_does_not_fit_leaves_what_comes_after(store):
+    assignments = Assignments(store)
+    assignments.run(*ones())
+    values = [np.zeros(2, np.float32) for _ in range(COUNT)]
+    values[2] = np.zeros(3, np.float32)
+    with pytest.raises(InvalidArgumentError, match=r"v2: a value of shape \[3\]") as caught:
+        assignments.run(*values)
+    assert caught.value.node_name == "set2"
+    assert assignments.values() == [[0, 0]] * 2 + [[1, 1]] * 4
+
+
 def test_a_batch_calls_no_kernel(store, calls):
     descents = Descents(store, ones())
     descents.run(*ones(), rate=0.5)
