@@ -24,7 +24,7 @@ class Model:
         title: what a row of the table calls it.
         variables: how many.
         elements: of each.
-        is_compared: whether TensorFlow holds it too. To build its graph of 10,000 variables takes
+        is_compared: whether TensorFlow holds it too. To build its graph of 30,000 variables takes
             longer than all that is measured.
     """
 
@@ -42,9 +42,9 @@ class Model:
 MODELS: Final[dict[str, Model]] = {
     "one": Model(title="1 GB, one variable", variables=1, elements=250_000_000),
     "hundred": Model(title="1 GB, 100 variables", variables=100, elements=2_500_000),
-    "flat": Model(title="25.6 MB, one variable", variables=1, elements=6_400_000),
+    "flat": Model(title="120 MB, one variable", variables=1, elements=30_000_000),
     "many": Model(
-        title="25.6 MB, 10,000 variables", variables=10_000, elements=640, is_compared=False
+        title="120 MB, 30,000 variables", variables=30_000, elements=1_000, is_compared=False
     ),
 }
 
