@@ -30,13 +30,15 @@ def check_indices(name: str, indices: Array, bound: int) -> None:
 
     Args:
         name: the variable, for the message.
-        indices: integers of any shape.
+        indices: signed integers of any shape.
         bound: the number of rows.
 
     Raises:
         InvalidArgumentError: the first such index, where it is, and the bound.
     """
-    if indices.size == 0 or (int(indices.min()) >= 0 and int(indices.max()) < bound):
+    # One pass instead of two: a negative number, read as unsigned, is larger than any other.
+    largest = min(bound, 1 << (8 * indices.itemsize - 1))
+    if indices.size == 0 or int(indices.view(f"u{indices.itemsize}").max()) < largest:
         return
     outside = (indices < 0) | (indices >= bound)
     where = tuple(int(i) for i in np.argwhere(outside)[0])
