@@ -301,9 +301,9 @@ class Restores:
                     f"variable {variable.name} on the server has {variable.shape}",
                 )
             if fit.is_small:
-                part = tensors[key].parts[0]
-                if len(part.checksums) == 1 and part.box == fit.box:
-                    tensor = (number, key, part, fit.numpy_dtype, fit.shape)
+                parts = tensors[key].parts
+                if len(parts) == 1 and len(parts[0].checksums) == 1:
+                    tensor = (number, key, parts[0], fit.numpy_dtype, fit.shape)
                     small.append(new(SmallTensor, tensor))
         growth = sum([fit.nbytes for fit in restore.fits]) - sum([v.nbytes for v in variables])
         if growth > 0:  # Whether the commit will find room.
