@@ -46,7 +46,14 @@ from paramserve_core.checkpoint.retention import (
     unfinished_saves,
     write_state,
 )
-from paramserve_core.checkpoint.shard import TakenTensor, WrittenFile, write_safetensors
+from paramserve_core.checkpoint.shard import (
+    AT_ONCE,
+    BESIDE_OTHERS,
+    Pace,
+    TakenTensor,
+    WrittenFile,
+    write_safetensors,
+)
 from paramserve_core.checkpoint.tf_bundle import write_bundle_data
 from paramserve_core.checkpoint.variables import take
 from paramserve_core.errors import (
@@ -66,12 +73,6 @@ from paramserve_protos.v1 import meta_graph_pb2
 
 _MAX_OPEN: Final = 16
 _MAX_SHARDS: Final = 99_999
-_RESTS: Final = 3.0
-"""How many times as long as it works a writing thread rests in a save in the background.
-
-Priorities would do it without rests, but not for threads that share an interpreter: one that is
-kept from running while it holds the lock of the interpreter keeps all others from running.
-"""
 
 
 class _State(enum.IntEnum):
@@ -227,7 +228,9 @@ class Saves:
         save.shard, save.shard_count = request.shard, request.shard_count
         save.layout = layout_of(request.format)
         if save.layout is Layout.SAFETENSORS:
-            written = self._write_safetensors(save, _RESTS if request.in_background else 0.0)
+            written = self._write_safetensors(
+                save, BESIDE_OTHERS if request.in_background else AT_ONCE
+            )
         elif save.layout is Layout.TENSORFLOW_V2:
             final = save.place.bundle_data(save.shard, save.shard_count)
             temporary = save.path("data.tmp")
@@ -248,12 +251,12 @@ class Saves:
             save.written.unfinished.add(name=left.name, save_id=left.save_id)
         save.state = _State.WRITTEN
 
-    def _write_safetensors(self, save: _Save, rests: float) -> WrittenFile:
+    def _write_safetensors(self, save: _Save, pace: Pace) -> WrittenFile:
         final = save.path("safetensors")
         is_object = self._disk.is_object_store(final)
         temporary = final if is_object else save.path("safetensors.tmp")
         written = write_safetensors(
-            self._disk, self._runtime, temporary, final.name, save.tensors, save.check, rests=rests
+            self._disk, self._runtime, temporary, final.name, save.tensors, save.check, pace
         )
         save.hold(written.file)
         self._disk.rename(temporary, final)  # Durable when the index is, see `_prepare`.

@@ -40,18 +40,40 @@ from paramserve_core.errors import InvalidArgumentError
 from paramserve_core.runtime import Runtime
 from paramserve_protos.v1 import checkpoint_service_pb2 as messages
 
-_THREADS: Final = 2
-"""One writes while the other waits for the disk: more would wait for each other, for the file."""
-
 _NOTHING: Final = memoryview(b"")
 
 _JOINED_BYTES: Final = 1 << 20
 """Tensors that are smaller are written together, so many at a time as have that size."""
 
-_WRITE_BACK_BYTES: Final = 64 << 20
-"""After so many bytes one of the threads sees to it that the disk begins with them.
 
-Left to itself the kernel keeps what is written in memory, and the disk is idle until the end.
+class Pace(NamedTuple):
+    """How much of the machine it may take to write a shard.
+
+    Attributes:
+        threads: how many write. While one waits for the disk the other writes; more would wait for
+            each other, for the file.
+        write_back_bytes: after so many bytes one of the threads sees to it that the disk begins
+            with them. Left to itself the kernel keeps what is written in memory, and the disk is
+            idle until the end, and then so busy that others feel it.
+        rests: how many times as long as it works a thread rests after each piece.
+        disk_rests: the same, after it has waited for the disk.
+    """
+
+    threads: int
+    write_back_bytes: int
+    rests: float = 0.0
+    disk_rests: float = 0.0
+
+
+AT_ONCE: Final = Pace(threads=2, write_back_bytes=64 << 20)
+"""For who waits for it."""
+
+BESIDE_OTHERS: Final = Pace(threads=1, write_back_bytes=16 << 20, rests=6.0, disk_rests=1.0)
+"""For a save that nobody waits for, beside steps that somebody does.
+
+They share the memory's bandwidth with it, so it takes a seventh of one core's. Priorities would do
+that without rests, but not for threads that share an interpreter: one that is kept from running
+while it holds the lock of the interpreter keeps all others from running.
 """
 
 
@@ -88,8 +110,7 @@ def write_safetensors(
     name: str,
     tensors: list[TakenTensor],
     check: Callable[[], None],
-    *,
-    rests: float = 0.0,
+    pace: Pace = AT_ONCE,
 ) -> WrittenFile:
     """Writes a file of the own format, and lets each value go once its bytes are written.
 
@@ -100,8 +121,7 @@ def write_safetensors(
         name: the name that the file will get.
         tensors: what to write; emptied when the file is there, and so its space.
         check: called now and then; may raise to give up.
-        rests: how many times as long as it took to write a piece its thread rests after it, for a
-            save that nobody waits for.
+        pace: how fast.
 
     Raises:
         InvalidArgumentError: two tensors would have the same name in the file.
@@ -120,7 +140,7 @@ def write_safetensors(
     try:
         tensors.clear()
         file.write_at(header, 0)
-        _write_chunks(runtime, file, data, described, check, rests)
+        _write_chunks(runtime, file, data, described, check, pace)
         file.sync()
     except BaseException:
         file.close()
@@ -180,7 +200,7 @@ def _write_chunks(
     data: list[memoryview],
     described: Contents,
     check: Callable[[], None],
-    rests: float,
+    pace: Pace,
 ) -> None:
     """Writes the bytes of all tensors, and puts their checksums into `described`."""
     checksums = described.checksums
@@ -216,7 +236,7 @@ def _write_chunks(
         for begin in range(0, nbytes, CHUNK_BYTES):
             work.append(partial(write_chunk, number, begin))
             unsent += min(nbytes - begin, CHUNK_BYTES)
-            if unsent >= _WRITE_BACK_BYTES:
+            if unsent >= pace.write_back_bytes:
                 work.append(file.write_back)
                 unsent = 0
 
@@ -224,10 +244,11 @@ def _write_chunks(
         check()
         began = runtime.now()
         piece()
-        if rests and piece != file.write_back:
+        rests = pace.disk_rests if piece == file.write_back else pace.rests
+        if rests:
             runtime.sleep(rests * (runtime.now() - began))
 
-    for_each(runtime, work, carry_out, width=_THREADS)
+    for_each(runtime, work, carry_out, width=pace.threads)
 
 
 def _together(data: Sequence[memoryview]) -> Iterator[range]:

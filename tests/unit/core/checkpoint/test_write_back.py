@@ -12,7 +12,7 @@ import pytest
 from checkpoint_tasks import Task, Tasks, entry, in_turn
 from memory_disk import MemoryDisk
 from paramserve_core import dtypes
-from paramserve_core.checkpoint import coordinator, shard
+from paramserve_core.checkpoint import coordinator, saving, shard
 from paramserve_core.checkpoint.background import BackgroundSave, Watcher
 from paramserve_core.checkpoint.entries import Placement, pack_entries
 from paramserve_core.errors import CancelledError, DataLossError
@@ -27,7 +27,9 @@ DIRECTORY = Path("/checkpoints")
 @pytest.fixture
 def small_chunks(monkeypatch):
     monkeypatch.setattr(shard, "CHUNK_BYTES", CHUNK)
-    monkeypatch.setattr(shard, "_WRITE_BACK_BYTES", 4 * CHUNK)
+    for name in ("AT_ONCE", "BESIDE_OTHERS"):
+        pace = getattr(saving, name)._replace(write_back_bytes=4 * CHUNK)
+        monkeypatch.setattr(saving, name, pace)
 
 
 class OneThread(ThreadRuntime):
@@ -39,6 +41,7 @@ class OneThread(ThreadRuntime):
     def __init__(self) -> None:
         super().__init__()
         self.seconds = 0.0
+        self.helpers = 0
         self.rests: list[float] = []
 
     def now(self) -> float:
@@ -49,7 +52,7 @@ class OneThread(ThreadRuntime):
         self.rests.append(seconds)
 
     def submit(self, function: Callable[[], None]) -> None:
-        pass
+        self.helpers += 1
 
 
 def tasks_on(disk: MemoryDisk) -> Tasks:
@@ -113,7 +116,7 @@ def test_a_value_is_let_go_when_its_bytes_are_written_not_at_the_end():
     disk.before = note
     patched = 2 * size  # the first two are written then
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shard, "_WRITE_BACK_BYTES", patched)
+        patch.setattr(saving, "AT_ONCE", saving.AT_ONCE._replace(write_back_bytes=patched))
         patch.setattr(shard, "CHUNK_BYTES", size)
         tasks.save(
             "/checkpoints/m", *(entry(name, shape=[size], dtype=dtypes.uint8) for name in names)
@@ -178,7 +181,9 @@ def test_only_a_save_in_the_background_leaves_time_to_others(is_in_background):
 
     if is_in_background:
         BackgroundSave(ThreadRuntime(), save).result()
-        assert runtime.rests == [3.0] * 10  # after each chunk, and not for waiting for the disk
+        # After each chunk, and less after the disk was waited for.
+        assert runtime.rests == [*[6.0] * 4, 1.0, *[6.0] * 4, 1.0, 6.0, 6.0]
     else:
         save(Watcher())
         assert runtime.rests == []
+    assert runtime.helpers == (0 if is_in_background else 1)
