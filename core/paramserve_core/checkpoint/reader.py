@@ -194,7 +194,8 @@ def _together(errors: Sequence[OpError]) -> OpError | None:
         return errors[0] if errors else None
     more = len(messages) - _MOST_TOLD
     told = "; ".join(messages[:_MOST_TOLD]) + (f"; and {more} more" if more > 0 else "")
-    together: OpError = type(errors[0])(None, None, told)
+    kind: type[Any] = type(errors[0])
+    together: OpError = kind(None, None, told)
     return together
 
 
