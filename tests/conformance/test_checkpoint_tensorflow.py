@@ -10,7 +10,7 @@ from checkpoint_tasks import Task, Tasks, array_of, entry
 from paramserve_core import dtypes
 from paramserve_core.checkpoint.reader import CheckpointReader, list_variables, load_variable
 from paramserve_core.dtypes import ALL_TYPES, as_dtype
-from paramserve_core.errors import DataLossError
+from paramserve_core.errors import DataLossError, InvalidArgumentError
 from paramserve_core.shapes import TensorShape
 from paramserve_protos.v1 import checkpoint_service_pb2 as messages
 
@@ -193,3 +193,22 @@ def test_bfloat16_is_the_same_on_both_sides(tmp_path, tf1):
     values = {"h": np.array([1.5, -2.25, 1e30], ml_dtypes.bfloat16)}
     path = tensorflow_save(tf1, tmp_path, values, tf1.train.SaverDef.V2)
     assert load_variable(path, "h").tolist() == values["h"].tolist()
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_tensors_of_tensorflow_are_cast_where_that_is_asked_for(tmp_path, tf1, version):
+    with tf1.Graph().as_default(), tf1.Session() as session:
+        tf1.get_variable("double", initializer=np.array([[0.5], [-1e30]]))
+        tf1.get_variable("long", initializer=np.array([7, -8]))
+        session.run(tf1.global_variables_initializer())
+        path = tf1.train.Saver(write_version=version).save(session, str(tmp_path / "model"))
+    task = Task(tmp_path)
+    wanted = [entry("double", dtypes.bfloat16, [2, 1]), entry("long", dtypes.int32, [2])]
+    for tensor in wanted:
+        tensor.cast = True
+    Tasks(task).restore(path, *wanted)
+    assert task.get("double").tolist() == [[0.5], [float(ml_dtypes.bfloat16(-1e30))]]
+    assert (task.get("long").dtype, task.get("long").tolist()) == (np.int32, [7, -8])
+    wanted[0].dtype = dtypes.float16.as_datatype_enum
+    with pytest.raises(InvalidArgumentError, match=r"double: -1e\+30 .* range of float16"):
+        Tasks(Task(tmp_path)).restore(path, *wanted)
