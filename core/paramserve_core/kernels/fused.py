@@ -1,4 +1,4 @@
-"""Updates by compiled loops, where `[fast]` is installed and a loop is ready; else by NumPy.
+"""Updates and gathers by compiled loops, where `[fast]` is installed and one is ready; else NumPy.
 
 The first large update of a kind (a formula, and the type of the elements) asks for its loop and
 goes on in NumPy. A thread in the background compiles it, or loads it from the cache on disk, and

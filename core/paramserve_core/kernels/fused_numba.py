@@ -31,8 +31,8 @@ from numba.np.arrayobj import make_array
 
 from paramserve_core.kernels import fused_loops
 
-# The cache notices when `fused_loops` changes, but not when flags do: after changing one here,
-# delete the `*.nbi` files.
+# The cache notices when `fused_loops` changes, but not when this module does: after changing flags
+# or instructions, delete the `*.nbi` files.
 _FLAGS: Final = {"error_model": "numpy", "nogil": True}
 
 _READ_ONLY: Final = ("grad", "before", "source", "indices")

@@ -468,6 +468,25 @@ def test_machine_code_does_what_the_loop_says_to_the_bit(loop, dtype):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("op", ["ApplyGradientDescent", "ApplyAdam", "SparseApplyAdam"])
+def test_programs_get_the_same_bits_from_machine_code(op, monkeypatch):
+    pytest.importorskip("numba", reason="the extra [fast] is not installed")
+    indices = np.arange(1024)[::-1].copy() if "Sparse" in op else None
+    case = UpdateCase(op, dtypes.float32, (1024, 4 * blocks.BLOCK_BYTES >> 12), {}, indices)
+    off = fused.Compiler(lambda loop, dtype: loop)
+    off.close()
+    monkeypatch.setattr(fused, "_compiler", off)
+    by_numpy = case.run()
+    compiler = fused.Compiler(fused._compile)
+    monkeypatch.setattr(fused, "_compiler", compiler)
+    case.run()
+    compiler.wait()
+    assert compiler._ready
+    for ours, other in zip(case.run(), by_numpy, strict=True):
+        assert_same_bits(ours, other)
+
+
+@pytest.mark.slow
 def test_machine_code_refuses_arrays_that_it_was_not_made_for():
     pytest.importorskip("numba", reason="the extra [fast] is not installed")
     from paramserve_core.kernels import fused_numba
