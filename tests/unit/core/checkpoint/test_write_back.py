@@ -181,8 +181,8 @@ def test_only_a_save_in_the_background_leaves_time_to_others(is_in_background):
 
     if is_in_background:
         BackgroundSave(ThreadRuntime(), save).result()
-        # After each chunk, and less after the disk was waited for.
-        assert runtime.rests == [*[6.0] * 4, 1.0, *[6.0] * 4, 1.0, 6.0, 6.0]
+        # After each chunk, and after the disk was waited for.
+        assert runtime.rests == [*[8.0] * 4, 3.0, *[8.0] * 4, 3.0, 8.0, 8.0]
     else:
         save(Watcher())
         assert runtime.rests == []
