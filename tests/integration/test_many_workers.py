@@ -11,7 +11,7 @@ import pytest
 
 import paramserve as ps
 from local_fakes import until
-from paramserve_core.executor.store import Ref, Update
+from paramserve_core.executor.updating import Ref, Update
 from paramserve_core.serving import ServingOptions, TaskServer
 from processes import free_port, peak_bytes_of, programs, server
 

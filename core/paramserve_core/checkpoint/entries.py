@@ -19,7 +19,8 @@ from google.protobuf.message import DecodeError
 
 from paramserve_core.checkpoint.collector import collector_paused
 from paramserve_core.errors import InvalidArgumentError
-from paramserve_core.executor.store import Variable, VariableStore, uninitialized
+from paramserve_core.executor.store import VariableStore
+from paramserve_core.executor.variable import Variable, uninitialized
 from paramserve_protos.v1.checkpoint_service_pb2 import CheckpointEntries, CheckpointEntry
 
 T = TypeVar("T")

@@ -33,7 +33,9 @@ from paramserve_core.errors import (
     InvalidArgumentError,
     ResourceExhaustedError,
 )
-from paramserve_core.executor.store import Variable, VariableStore, assign_all
+from paramserve_core.executor.store import VariableStore
+from paramserve_core.executor.updating import assign_all
+from paramserve_core.executor.variable import Variable
 from paramserve_core.runtime import Runtime
 from paramserve_protos.v1 import checkpoint_service_pb2 as messages
 

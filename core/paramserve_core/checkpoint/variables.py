@@ -25,7 +25,9 @@ from paramserve_core.errors import (
     NotFoundError,
     OpError,
 )
-from paramserve_core.executor.store import Variable, VariableStore, read_all
+from paramserve_core.executor.store import VariableStore
+from paramserve_core.executor.updating import read_all
+from paramserve_core.executor.variable import Variable
 from paramserve_core.shapes import TensorShape
 from paramserve_protos.v1.checkpoint_service_pb2 import CheckpointEntry
 from paramserve_protos.v1.tensor_shape_pb2 import TensorShapeProto

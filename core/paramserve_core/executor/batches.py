@@ -21,8 +21,8 @@ from typing import Any, Final, NamedTuple
 from paramserve_core.errors import OpError
 from paramserve_core.executor.instruction import Instruction, failure
 from paramserve_core.executor.step import StepContext
-from paramserve_core.executor.store import Ref
 from paramserve_core.executor.tracing import Execute
+from paramserve_core.executor.updating import Ref
 from paramserve_core.kernels.numerics import quietly
 from paramserve_core.kernels.registry import BatchKernel, ShortForm, find_batch_kernel
 

@@ -23,8 +23,8 @@ from paramserve_core.errors import (
     UnimplementedError,
 )
 from paramserve_core.executor.step import StepContext
-from paramserve_core.executor.store import Ref
 from paramserve_core.executor.tracing import Execute
+from paramserve_core.executor.updating import Ref
 from paramserve_core.frames import MERGE_OPS
 from paramserve_core.kernels import KernelNode, find_kernel
 from paramserve_core.kernels.registry import DEAD

@@ -17,8 +17,8 @@ import numpy as np
 from paramserve_core.errors import InvalidArgumentError, OpError
 from paramserve_core.executor.instruction import Runnable, named, run_branching, straight
 from paramserve_core.executor.step import StepContext
-from paramserve_core.executor.store import Ref
 from paramserve_core.executor.tracing import Execute
+from paramserve_core.executor.updating import Ref
 from paramserve_core.kernels.registry import DEAD
 from paramserve_protos.v1 import node_def_pb2
 

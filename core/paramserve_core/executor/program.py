@@ -37,8 +37,9 @@ from paramserve_core.executor.instruction import Instruction, execute, run_branc
 from paramserve_core.executor.loop_compiler import add_nodes
 from paramserve_core.executor.loops import Loop
 from paramserve_core.executor.step import StepContext
-from paramserve_core.executor.store import Ref, VariableStore
+from paramserve_core.executor.store import VariableStore
 from paramserve_core.executor.tracing import StageRecorder
+from paramserve_core.executor.updating import Ref
 from paramserve_core.graphdef import split_input
 from paramserve_core.kernels.numerics import quietly
 from paramserve_core.kernels.registry import DEAD

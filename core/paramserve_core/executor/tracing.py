@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from paramserve_core import dtypes
 from paramserve_core.dtypes import as_dtype
 from paramserve_core.executor.step import StepContext
-from paramserve_core.executor.store import Ref
+from paramserve_core.executor.updating import Ref
 from paramserve_core.kernels.registry import DEAD, KernelNode
 from paramserve_core.kernels.stacks import Stack
 from paramserve_core.shapes import TensorShape

@@ -19,7 +19,7 @@ from paramserve_core.errors import (
     UnimplementedError,
     error_from_status,
 )
-from paramserve_core.executor.store import read_only
+from paramserve_core.executor.variable import read_only
 from paramserve_core.kernels.numerics import invalid
 from paramserve_core.kernels.registry import KernelNode, kernel
 

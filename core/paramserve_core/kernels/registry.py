@@ -13,7 +13,7 @@ Rules that every kernel keeps:
 - an error is an `OpError` whose message names what was found and what was wanted; the executor
   adds the node and the task.
 
-A reference input arrives as `paramserve_core.executor.store.Ref`.
+A reference input arrives as `paramserve_core.executor.updating.Ref`.
 
 Beside its kernel an op may have a short form (`batch_kernel`), for the nodes of it that stand side
 by side and differ in few inputs.

@@ -21,7 +21,8 @@ from typing import Any, Final
 import numpy as np
 from numpy import ndarray
 
-from paramserve_core.executor.store import Ref, Variable
+from paramserve_core.executor.updating import Ref
+from paramserve_core.executor.variable import Variable
 from paramserve_core.kernels.numerics import Array
 from paramserve_core.kernels.registry import ShortForm
 from paramserve_core.kernels.update_rules import SCRATCH_ROWS, BlockUpdate

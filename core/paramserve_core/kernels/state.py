@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paramserve_core.errors import InvalidArgumentError, OutOfRangeError
-from paramserve_core.executor.store import Ref, Update
+from paramserve_core.executor.updating import Ref, Update
 from paramserve_core.kernels import fused, rows
 from paramserve_core.kernels.registry import (
     BatchKernel,

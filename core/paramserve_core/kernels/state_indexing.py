@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from paramserve_core.executor.store import Ref, Update
+from paramserve_core.executor.updating import Ref, Update
 from paramserve_core.kernels import placing, rows
 from paramserve_core.kernels.numerics import Array, invalid, shape_text
 from paramserve_core.kernels.registry import KernelNode, kernel

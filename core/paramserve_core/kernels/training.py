@@ -23,7 +23,7 @@ from typing import Any, Final, NoReturn
 import numpy as np
 
 from paramserve_core.dtypes import DType
-from paramserve_core.executor.store import Ref, Update
+from paramserve_core.executor.updating import Ref, Update
 from paramserve_core.kernels import rows, update_rules
 from paramserve_core.kernels.blocks import BLOCK_BYTES, for_each_block
 from paramserve_core.kernels.fused import FusedUpdate

@@ -24,7 +24,7 @@ from paramserve_core.errors import (
     UnimplementedError,
 )
 from paramserve_core.executor.host_functions import CALLING_OPS
-from paramserve_core.executor.store import all_read_only
+from paramserve_core.executor.variable import all_read_only
 from paramserve_core.master.cut import consistent_cut
 from paramserve_core.master.operation import Operation
 from paramserve_core.master.parallel import run_all

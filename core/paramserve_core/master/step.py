@@ -18,7 +18,7 @@ from typing import Any, Final
 from numpy.typing import NDArray
 
 from paramserve_core.errors import CancelledError, DeadlineExceededError, OpError
-from paramserve_core.executor.store import read_only
+from paramserve_core.executor.variable import read_only
 from paramserve_core.master.conversation import Outcome
 from paramserve_core.master.results import let_go
 from paramserve_core.master.tasks import LocalTask, RemoteTask, as_outcome

@@ -16,7 +16,8 @@ from paramserve_core.checkpoint import coordinator, saving, shard
 from paramserve_core.checkpoint.background import BackgroundSave, Watcher
 from paramserve_core.checkpoint.entries import Placement, pack_entries
 from paramserve_core.errors import CancelledError, DataLossError
-from paramserve_core.executor.store import Ref, Update, Variable
+from paramserve_core.executor.updating import Ref, Update
+from paramserve_core.executor.variable import Variable
 from paramserve_core.runtime import ThreadRuntime
 from paramserve_protos.v1 import checkpoint_service_pb2 as messages
 

@@ -17,8 +17,10 @@ from paramserve_core.errors import (
 from paramserve_core.executor import batches
 from paramserve_core.executor.program import Program
 from paramserve_core.executor.step import StepContext
-from paramserve_core.executor.store import Ref, Update, VariableStore, read_only
+from paramserve_core.executor.store import VariableStore
 from paramserve_core.executor.tracing import StageRecorder
+from paramserve_core.executor.updating import Ref, Update
+from paramserve_core.executor.variable import read_only
 from paramserve_core.kernels import small_updates
 from paramserve_core.kernels.random_streams import RandomStreams
 from paramserve_core.kernels.small_updates import short_update

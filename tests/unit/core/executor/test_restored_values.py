@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from paramserve_core.dtypes import float32
-from paramserve_core.executor.store import Ref, Update, VariableStore, assign_all, read_all
+from paramserve_core.executor.store import VariableStore
+from paramserve_core.executor.updating import Ref, Update, assign_all, read_all
 from paramserve_core.shapes import TensorShape
 from paramserve_core.transport.segments import SegmentPool, locate
 

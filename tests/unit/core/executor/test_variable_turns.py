@@ -10,15 +10,10 @@ from local_fakes import until
 from paramserve_core.dtypes import float32
 from paramserve_core.errors import FailedPreconditionError, ResourceExhaustedError
 from paramserve_core.executor.fair_lock import FairLock
-from paramserve_core.executor.store import (
-    Ref,
-    StoreBudget,
-    Update,
-    Variable,
-    VariableStore,
-    assign_all,
-    read_all,
-)
+from paramserve_core.executor.memory import StoreBudget
+from paramserve_core.executor.store import VariableStore
+from paramserve_core.executor.updating import Ref, Update, assign_all, read_all
+from paramserve_core.executor.variable import Variable
 from paramserve_core.shapes import TensorShape
 
 WAIT_S = 30.0

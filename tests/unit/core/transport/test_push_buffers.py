@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from paramserve_core.errors import UnimplementedError
-from paramserve_core.executor.store import read_only
+from paramserve_core.executor.variable import read_only
 from paramserve_core.transport import choice, segments
 from paramserve_core.transport.choice import Transport, push_buffer
 from paramserve_core.transport.interface import Message
