@@ -78,8 +78,8 @@ test-grpc: $(VENV)/.setup ## Run the tests of what travels over gRPC alone
 		-m "not network and not own_transport" $(ARGS)
 
 # What may run as machine code; `make test` has no numba and skips a part of it.
-FAST_TESTS := $(addprefix tests/unit/core/kernels/test_,blocks.py fused_updates.py \
-	gathered_rows.py training_updates.py)
+FAST_TESTS := $(addprefix tests/unit/core/kernels/test_,blocks.py compiling_loops.py \
+	fused_updates.py gathered_rows.py training_updates.py)
 
 .PHONY: test-fast
 test-fast: .venv-fast/.setup ## Run the tests of updates with the extra [fast]
