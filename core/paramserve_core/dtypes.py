@@ -397,7 +397,9 @@ def as_edge_type(type_value: object) -> DType:
     Raises:
         TypeError: it names no type.
     """
-    if type_value is resource or type_value in ("resource", int(types_pb2.DT_RESOURCE)):
+    if isinstance(type_value, DType):
+        return type_value
+    if type_value in ("resource", int(types_pb2.DT_RESOURCE)):
         return resource
     return as_dtype(type_value)
 
