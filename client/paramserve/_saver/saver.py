@@ -10,7 +10,6 @@ that is held for the length of a save.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import threading
 from collections.abc import Iterable, Sequence
@@ -19,6 +18,7 @@ from typing import Any, Final, Literal, overload
 from paramserve._framework.collections import GraphKeys
 from paramserve._framework.graph import Graph
 from paramserve._framework.meta_graph import register_proto_function
+from paramserve._saver.graph_hash import GraphHash
 from paramserve._saver.graph_ops import add_ops, saveables_in
 from paramserve._saver.meta_graph import (
     export_meta_graph,
@@ -29,7 +29,7 @@ from paramserve._saver.pending import PendingSave
 from paramserve._saver.progress import shown
 from paramserve._saver.retention import Retention
 from paramserve._saver.saveables import Saveable, saveables_of
-from paramserve._saver.session_access import master_of, session_of, timeout_of
+from paramserve._saver.session_access import master_of, session_of, step_number_of, timeout_of
 from paramserve._saver.state import saved_time
 from paramserve._saver.texts import path_text
 from paramserve_core.checkpoint.entries import pack_entries
@@ -138,7 +138,7 @@ class Saver:
         self._entries_of: bytes | None = None
         self._lock = threading.Lock()
         self._pending: PendingSave | None = None
-        self._hash_of: tuple[Graph, int, bytes] | None = None
+        self._graph_hash = GraphHash()
         self._allow_empty = allow_empty
         self._is_built = False
         self.saver_def = SaverDef(
@@ -281,7 +281,7 @@ class Saver:
         latest_filename = latest_filename or _STATE_FILE
         if os.path.split(latest_filename)[0]:
             raise ValueError("'latest_filename' must not contain path components")
-        step = None if global_step is None else _step_number(session, global_step)
+        step = None if global_step is None else step_number_of(session, global_step)
         if step is not None:
             path = f"{path}-{step:08d}" if self._pad_step_number else f"{path}-{step:d}"
         elif os.path.basename(path) == latest_filename and not self.saver_def.sharded:
@@ -313,7 +313,7 @@ class Saver:
         if write_meta_graph:
             request.meta_graph_path = meta_graph_path
             request.meta_graph = exported().SerializeToString()
-        request.graph_hash = self._graph_hash(session.graph)
+        request.graph_hash = self._graph_hash.of(session.graph)
         with self._lock:
             if self._pending is not None:
                 self._pending.settle()
@@ -495,21 +495,7 @@ class Saver:
             )
         return self._entries_of
 
-    def _graph_hash(self, graph: Graph) -> bytes:
-        """Tells graphs apart; of the nodes alone, so that it is the same in another process."""
-        version = graph.version
-        if self._hash_of is None or self._hash_of[:2] != (graph, version):
-            content = graph.as_graph_def().SerializeToString(deterministic=True)
-            self._hash_of = (graph, version, hashlib.sha256(content).digest())
-        return self._hash_of[2]
-
 
 register_proto_function(
     GraphKeys.SAVERS, proto_type=SaverDef, to_proto=Saver.to_proto, from_proto=Saver.from_proto
 )
-
-
-def _step_number(session: Any, global_step: Any) -> int:
-    if hasattr(global_step, "_as_graph_element") or hasattr(global_step, "op"):
-        return int(session.run(global_step))
-    return int(global_step)

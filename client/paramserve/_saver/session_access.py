@@ -59,3 +59,10 @@ def master_of(session: Any) -> Master:
         RuntimeError: it was closed.
     """
     return session_of(session)._synchronized_master()
+
+
+def step_number_of(session: SavesAndRestores, global_step: Any) -> int:
+    """The number of a global step, which may be a tensor or variable of the session's graph."""
+    if hasattr(global_step, "_as_graph_element") or hasattr(global_step, "op"):
+        return int(session.run(global_step))
+    return int(global_step)
