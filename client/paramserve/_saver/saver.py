@@ -20,11 +20,7 @@ from paramserve._framework.graph import Graph
 from paramserve._framework.meta_graph import register_proto_function
 from paramserve._saver.graph_hash import GraphHash
 from paramserve._saver.graph_ops import add_ops, saveables_in
-from paramserve._saver.meta_graph import (
-    export_meta_graph,
-    with_scope,
-    without_scope,
-)
+from paramserve._saver.meta_graph import export_meta_graph, with_scope, without_scope
 from paramserve._saver.pending import PendingSave
 from paramserve._saver.progress import shown
 from paramserve._saver.retention import Retention
