@@ -22,6 +22,7 @@ from paramserve_core import dtypes
 from paramserve_core.dtypes import DType, as_dtype
 from paramserve_core.errors import InvalidArgumentError, ResourceExhaustedError
 from paramserve_core.transport import wire
+from paramserve_core.transport.recycling import RECEIVED
 from paramserve_core.values import MAX_RANK
 from paramserve_protos.v1 import service_pb2, types_pb2
 
@@ -256,7 +257,7 @@ def set_aside(shape: tuple[int, ...], dtype: type[Any]) -> Array:
         ResourceExhaustedError: there is no such memory.
     """
     try:
-        return np.empty(shape, dtype)
+        return RECEIVED.allocate(shape, dtype)
     except MemoryError:
         raise _no_memory(shape) from None
     except ValueError:
