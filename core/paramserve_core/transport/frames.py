@@ -30,7 +30,7 @@ from paramserve_core.transport.layout import Announcer
 from paramserve_core.transport.room import Admission, Admit, admitted
 from paramserve_protos.v1 import service_pb2
 
-CHUNK_BYTES: Final = 2 << 20
+CHUNK_BYTES: Final = 1 << 20
 MAX_ENVELOPE_BYTES: Final = 16 << 20
 """The largest ones list variables or checkpoint entries, some hundred bytes each."""
 MAX_FRAME_BYTES: Final = MAX_ENVELOPE_BYTES + CHUNK_BYTES + 64

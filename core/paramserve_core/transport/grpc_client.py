@@ -16,7 +16,7 @@ from google.protobuf.message import Message as ProtoMessage
 from paramserve_core.errors import InternalError, OpError, UnavailableError, error_from_status
 from paramserve_core.transport.announcing import new_announcer
 from paramserve_core.transport.credentials import ClientCredentials
-from paramserve_core.transport.frames import MAX_FRAME_BYTES, Assembler, encode
+from paramserve_core.transport.frames import CHUNK_BYTES, MAX_FRAME_BYTES, Assembler, encode
 from paramserve_core.transport.interface import Connection, Message, Receiver
 from paramserve_core.transport.outbox import Outbox
 from paramserve_protos.v1 import service_pb2
@@ -39,6 +39,7 @@ _OPTIONS: Final = [
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", MAX_FRAME_BYTES),
+    ("grpc.http2.max_frame_size", CHUNK_BYTES),
     # A peer whose host is gone is noticed within half a minute.
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 10_000),

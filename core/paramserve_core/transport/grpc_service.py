@@ -35,13 +35,14 @@ _SPARE_THREADS: Final = 16
 _OPTIONS: Final = [
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", MAX_FRAME_BYTES),
+    ("grpc.http2.max_frame_size", CHUNK_BYTES),
     ("grpc.max_metadata_size", 16 << 10),
     # A client has one conversation on a connection, and asks little beside it.
     ("grpc.max_concurrent_streams", 16),
     # A message that has to wait for room has been read this far and no farther. Left to itself,
     # gRPC reads up to 20 MB ahead on each connection, and is no faster for it on one host.
     ("grpc.http2.bdp_probe", 0),
-    ("grpc.http2.lookahead_bytes", CHUNK_BYTES),
+    ("grpc.http2.lookahead_bytes", 2 * CHUNK_BYTES),
     # Two servers on one port would each get half of the clients.
     ("grpc.so_reuseport", 0),
     # A client whose host is gone is noticed within half a minute.
