@@ -68,7 +68,7 @@ class Pace(NamedTuple):
 AT_ONCE: Final = Pace(threads=2, write_back_bytes=64 << 20)
 """For who waits for it."""
 
-BESIDE_OTHERS: Final = Pace(threads=1, write_back_bytes=8 << 20, rests=8.0, disk_rests=3.0)
+BESIDE_OTHERS: Final = Pace(threads=1, write_back_bytes=8 << 20, rests=12.0, disk_rests=8.0)
 """For a save that nobody waits for, beside steps that somebody does.
 
 They share the memory's bandwidth and the way to the disk with it, so it takes little of both, and
