@@ -24,6 +24,7 @@ from google.protobuf.message import DecodeError
 from paramserve_core.errors import InvalidArgumentError, ResourceExhaustedError
 from paramserve_core.transport.frames import MAX_ENVELOPE_BYTES
 from paramserve_core.transport.layout import Piece, joined
+from paramserve_core.transport.local_vigil import Vigil
 from paramserve_protos.v1 import local_transport_pb2
 
 MAX_DESCRIPTORS: Final = 250
@@ -91,6 +92,7 @@ class PacketReader:
     Attributes:
         max_packet_bytes: how large the packet itself may be, without the bytes behind it.
         max_body_bytes: how many bytes may be behind it.
+        vigil: waits for the next packet; None: the socket itself does, with its time-out.
     """
 
     def __init__(self, connected: socket.socket) -> None:
@@ -102,6 +104,7 @@ class PacketReader:
         self._body_bytes = 0
         self.max_packet_bytes = MAX_PACKET_BYTES
         self.max_body_bytes = 0
+        self.vigil: Vigil | None = None
 
     def next_packet(self) -> local_transport_pb2.LocalPacket | None:
         """The next packet, whose body has to be read next; None at the end of the stream.
@@ -110,8 +113,11 @@ class PacketReader:
             InvalidArgumentError: what arrives is no packet.
             OSError: the connection is broken.
         """
-        if self._begin == self._end and not self._fetch():
-            return None
+        if self._begin == self._end:
+            if self.vigil is not None:
+                self.vigil.wait()
+            if not self._fetch():
+                return None
         packet_bytes, self._body_bytes = _HEADER.unpack(self._exactly(_HEADER.size))
         if packet_bytes > self.max_packet_bytes:
             raise malformed(f"it has {packet_bytes} bytes, the limit is {self.max_packet_bytes}")

@@ -38,6 +38,7 @@ from paramserve_core.transport.borrowing import Borrower
 from paramserve_core.transport.interface import Message, Receiver
 from paramserve_core.transport.lending import Lender, Outgoing
 from paramserve_core.transport.local_packets import PacketReader
+from paramserve_core.transport.local_vigil import Vigil
 from paramserve_core.transport.traffic import Traffic
 from paramserve_protos.v1 import local_transport_pb2, service_pb2
 
@@ -113,6 +114,7 @@ class LocalConnection:
         reader.max_packet_bytes = local_packets.MAX_PACKET_BYTES
         reader.max_body_bytes = max_message_bytes
         connected.settimeout(None)
+        reader.vigil = Vigil(connected.fileno())
         if is_client:
             _clients.add(self)
 
