@@ -40,12 +40,14 @@ from paramserve_core.dtypes import DType
 from paramserve_core.errors import (
     AbortedError,
     CancelledError,
-    DeadlineExceededError,
-    FailedPreconditionError,
     OpError,
     UnavailableError,
 )
-from paramserve_core.runtime import Mailbox, Runtime
+from paramserve_core.master.acknowledging import Acknowledgements
+from paramserve_core.master.link import Link
+from paramserve_core.master.outstanding import Outcome, PendingCall
+from paramserve_core.master.task_place import TaskPlace
+from paramserve_core.runtime import Runtime
 from paramserve_core.task.messages import STEP_REQUESTS, call_envelope, error_of, response_of
 from paramserve_core.transport.interface import Connection, Dialer, Message, Tensors
 from paramserve_core.transport.payload import payload_bytes
@@ -53,12 +55,7 @@ from paramserve_core.transport.wire import GRPC, NO_OPTIONS, WireOptions
 from paramserve_protos.v1 import config_pb2, service_pb2
 
 _LARGE_BYTES: Final = 64 << 10
-
-_OVERTAKING: Final = 256
-"""So many answers that overtook an earlier call are acknowledged together.
-
-Else the task would keep them all until that call ends, which is a save perhaps, and has a limit.
-"""
+"""An answer with more is acknowledged at once, so that the task can let it go."""
 
 _log = logging.getLogger(__name__)
 
@@ -80,77 +77,6 @@ class Patience:
     first_delay_s: float = 0.02
     max_delay_s: float = 1.0
     close_s: float = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How a call ended: with a response and tensors, or with an error."""
-
-    response: ProtoMessage | None = None
-    tensors: Tensors = ()
-    error: OpError | None = None
-
-
-class PendingCall:
-    """A call whose answer has not come."""
-
-    __slots__ = (
-        "_conversation",
-        "deadline",
-        "done",
-        "is_abandoned",
-        "number",
-        "request",
-        "tensors",
-    )
-
-    def __init__(
-        self,
-        conversation: Conversation,
-        number: int,
-        request: ProtoMessage,
-        tensors: Tensors,
-        done: Callable[[Outcome], None],
-        deadline: float | None = None,
-    ) -> None:
-        self._conversation = conversation
-        self.deadline = deadline
-        self.number = number
-        self.request = request
-        self.tensors = tensors
-        self.done = done
-        self.is_abandoned = False
-
-    def cancel(self) -> None:
-        """Asks the task to stop; `done` is called all the same, once the task answered."""
-        self._conversation.cancel(self)
-
-
-class _Link:
-    """One connection, and whether it still stands."""
-
-    def __init__(self, conversation: Conversation, welcomes: Mailbox[Any]) -> None:
-        self._conversation = conversation
-        self.welcomes = welcomes
-        self.connection: Connection | None = None
-        self.is_lost = False
-
-    def admit(self, message_bytes: int) -> None:
-        """See `Receiver.admit`; answers are taken as they come, they were asked for."""
-
-    def received(self, message: Message) -> None:
-        match message.envelope.WhichOneof("kind"):
-            case "reply":
-                self._conversation.answered(self, message)
-            case "welcome":
-                self.welcomes.put(message.envelope.welcome)
-            case kind:
-                _log.warning("unexpected message from the server", extra={"kind": kind})
-
-    def lost(self, error: OpError) -> None:
-        self.is_lost = True
-        self.welcomes.put(error)
-        self._conversation.connection_lost(self)
 
 
 class Conversation:
@@ -181,6 +107,7 @@ class Conversation:
     ) -> None:
         self.name = name
         self._dialer = dialer
+        self._place = TaskPlace(name, dialer)
         self._runtime = runtime
         self._wire_dtype = wire.dtype
         self._hello = service_pb2.Hello(
@@ -191,13 +118,12 @@ class Conversation:
         self._sending = threading.Lock()
         self._pending: dict[int, PendingCall] = {}
         self._next_number = 1
-        self._link: _Link | None = None
+        self._link: Link | None = None
         self._is_connecting = False
         self._is_closing = False
         self._process = os.getpid()
         self._fatal: OpError | None = None
-        self._acknowledged: list[int] = []
-        self._overtaking: list[int] = []
+        self._acknowledged = Acknowledgements()
         self._transport = ""
         self._going_out: PendingCall | None = None
 
@@ -227,14 +153,14 @@ class Conversation:
             deadline: by the runtime's clock; a call that has not gone out by then is given up.
         """
         if self._is_of_another_process():
-            done(Outcome(error=self._forked()))
-            return PendingCall(self, 0, request, tensors, done)
+            done(Outcome(error=self._place.forked(self._process)))
+            return PendingCall(0, request, tensors, done, self.cancel)
         if not self._have_turn(deadline):
-            done(Outcome(error=self._blocked()))
-            return PendingCall(self, 0, request, tensors, done)
+            done(Outcome(error=self._place.blocked()))
+            return PendingCall(0, request, tensors, done, self.cancel)
         try:
             with self._lock:
-                call = PendingCall(self, self._next_number, request, tensors, done, deadline)
+                call = PendingCall(self._next_number, request, tensors, done, self.cancel, deadline)
                 fatal = self._fatal
                 if fatal is None:
                     self._next_number += 1
@@ -271,13 +197,7 @@ class Conversation:
             outcome = box.get(rest_s)
         except TimeoutError:
             call.cancel()
-            raise DeadlineExceededError(
-                None,
-                None,
-                f"{self._place()} did not answer within {timeout_s:.3g} s; see whether the server "
-                "runs and can be reached",
-                task=self.name,
-            ) from None
+            raise self._place.silent(timeout_s or 0.0) from None
         except BaseException:
             call.cancel()
             raise
@@ -326,14 +246,14 @@ class Conversation:
 
     # What the links call.
 
-    def answered(self, link: _Link, message: Message) -> None:
+    def answered(self, link: Link, message: Message) -> None:
         """An answer arrived."""
         reply = message.envelope.reply
         with self._lock:
             call = self._pending.pop(reply.id, None)
             if call is None:
                 return
-            overtaking = self._overtaking_with(reply.id)
+            overtaking = self._acknowledged.overtaking(reply.id, next(iter(self._pending), None))
         error = error_of(reply.status)
         if error is None:
             is_large = sum([tensor.nbytes for tensor in message.tensors]) > _LARGE_BYTES
@@ -346,17 +266,7 @@ class Conversation:
         if overtaking:
             self._acknowledge(link, overtaking)
 
-    def _overtaking_with(self, number: int) -> list[int]:
-        """Answers that overtook an earlier call, this one's too, if there are many."""
-        first = next(iter(self._pending), number)
-        if number > first:
-            self._overtaking.append(number)
-        if len(self._overtaking) < _OVERTAKING:
-            return []
-        overtaking, self._overtaking = self._overtaking, []
-        return overtaking
-
-    def connection_lost(self, link: _Link) -> None:
+    def connection_lost(self, link: Link) -> None:
         """A connection broke: make another, also when nothing is outstanding.
 
         An idle session that did not return would be given up by the task. One that was closed must
@@ -387,7 +297,7 @@ class Conversation:
                 return
             except UnavailableError as error:
                 if self._runtime.now() + delay_s >= deadline:
-                    self._give_up(self._unreachable(error, window_s))
+                    self._give_up(self._place.unreachable(error, window_s))
                     return
             except OpError as error:
                 self._give_up(error)
@@ -401,7 +311,7 @@ class Conversation:
             if self._fatal is not None:
                 self._is_connecting = False
                 return
-        link = _Link(self, self._runtime.mailbox())
+        link = Link(self._runtime.mailbox(), self.answered, self.connection_lost)
         connection = self._dialer.dial(link, timeout_s)
         link.connection = connection
         try:
@@ -412,7 +322,7 @@ class Conversation:
             connection.close()
             raise
 
-    def _greet(self, link: _Link, connection: Connection, timeout_s: float) -> None:
+    def _greet(self, link: Link, connection: Connection, timeout_s: float) -> None:
         connection.send(Message(service_pb2.Envelope(hello=self._hello)))
         try:
             welcome = link.welcomes.get(timeout_s)
@@ -432,17 +342,11 @@ class Conversation:
         if not self._hello.incarnation:
             self._hello.incarnation = welcome.incarnation
         if self._hello.incarnation != welcome.incarnation:
-            restarted = AbortedError(
-                None,
-                None,
-                f"the server of {self.name} was restarted: the variables that it held for this "
-                "session are gone; make a new session, and restore or initialize them",
-                task=self.name,
-            )
+            restarted = self._place.restarted()
             self._die(restarted)
             raise restarted
 
-    def _resume(self, link: _Link) -> None:
+    def _resume(self, link: Link) -> None:
         """Sends what is outstanding and puts the link to use; called with `_sending` held."""
         with self._lock:
             outstanding = sorted(self._pending.values(), key=lambda call: call.number)
@@ -464,32 +368,9 @@ class Conversation:
             self._link = link
             self._is_connecting = False
 
-    def _unreachable(self, error: OpError, window_s: float) -> UnavailableError:
-        return UnavailableError(
-            None,
-            None,
-            f"{self._place()} could not be reached for {window_s:g} s: "
-            f"{error.message}; see whether the server runs and listens there",
-            task=self.name,
-        )
-
     def _is_of_another_process(self) -> bool:
         """After a fork the child has none of the threads, and perhaps a lock that one held."""
         return os.getpid() != self._process
-
-    def _forked(self) -> OpError:
-        return FailedPreconditionError(
-            None,
-            None,
-            f"the session with {self._place()} was opened in process {self._process}, and this is "
-            f"process {os.getpid()}: a process that was forked opens a session of its own",
-            task=self.name,
-        )
-
-    def _place(self) -> str:
-        """The task and its address, which is part of the name where nothing else is known."""
-        address = self._dialer.address
-        return self.name if address in self.name else f"{self.name} at {address}"
 
     def _give_up(self, error: OpError) -> None:
         """Fails what is outstanding; the next call tries to connect again."""
@@ -520,15 +401,7 @@ class Conversation:
         rest_s = max(0.0, deadline - self._runtime.now())
         return self._sending.acquire(timeout=min(rest_s, threading.TIMEOUT_MAX))
 
-    def _blocked(self) -> OpError:
-        return DeadlineExceededError(
-            None,
-            None,
-            f"{self._place()} did not take the call in time: it has more to do than it can",
-            task=self.name,
-        )
-
-    def _break_off(self, link: _Link, call: PendingCall) -> None:
+    def _break_off(self, link: Link, call: PendingCall) -> None:
         """A call could not be sent in time: without it, what is outstanding goes out anew."""
         with self._lock:
             if self._going_out is not call or call.is_abandoned:
@@ -542,7 +415,7 @@ class Conversation:
 
     # Sending; `_sending` is held.
 
-    def _transmit(self, link: _Link, call: PendingCall) -> None:
+    def _transmit(self, link: Link, call: PendingCall) -> None:
         if call.deadline is None:
             self._transmit_now(link, call)
             return
@@ -559,7 +432,7 @@ class Conversation:
             self._going_out = None
             timer.cancel()
 
-    def _transmit_now(self, link: _Link, call: PendingCall) -> None:
+    def _transmit_now(self, link: Link, call: PendingCall) -> None:
         assert link.connection is not None
         with self._lock:
             completed_below = min(self._pending, default=call.number)
@@ -575,7 +448,7 @@ class Conversation:
             if known is not None:
                 error.task = error.task or self.name
                 call.done(Outcome(error=error))
-        if self._acknowledged:
+        if self._acknowledged.is_due:
             self._flush_acknowledgements(link)
 
     def _wire_dtype_of(self, call: PendingCall) -> DType | None:
@@ -584,7 +457,7 @@ class Conversation:
             return None
         return wire_dtype
 
-    def _send_cancel(self, link: _Link, number: int) -> None:
+    def _send_cancel(self, link: Link, number: int) -> None:
         assert link.connection is not None
         try:
             cancel = service_pb2.Cancel(id=number)
@@ -593,29 +466,22 @@ class Conversation:
             # The next link sends it again.
             return
 
-    def _acknowledge(self, link: _Link, numbers: list[int]) -> None:
+    def _acknowledge(self, link: Link, numbers: list[int]) -> None:
         """Lets the task drop answers, soon.
 
         Called by the thread that receives, which must never wait to send: the task may be waiting
         for it to take an answer before it reads on.
         """
-        self._acknowledged.extend(numbers)
+        self._acknowledged.add(numbers)
         self._runtime.submit(lambda: self._acknowledge_soon(link))
 
-    def _acknowledge_soon(self, link: _Link) -> None:
+    def _acknowledge_soon(self, link: Link) -> None:
         with self._sending:
             self._flush_acknowledgements(link)
 
-    def _flush_acknowledgements(self, link: _Link) -> None:
+    def _flush_acknowledgements(self, link: Link) -> None:
         assert link.connection is not None
-        numbers, self._acknowledged = self._acknowledged, []
-        if not numbers:
-            return
-        try:
-            acknowledge = service_pb2.Acknowledge(ids=numbers)
-            link.connection.send(Message(service_pb2.Envelope(acknowledge=acknowledge)))
-        except OpError:
-            self._acknowledged.extend(numbers)  # The next link takes them.
+        self._acknowledged.flush(link.connection)
 
 
 def _ignore(outcome: Outcome) -> None:

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from paramserve_core.errors import DeadlineExceededError, InternalError, OpError
 from paramserve_core.executor.variable import read_only
-from paramserve_core.master.conversation import Conversation, Outcome, PendingCall
+from paramserve_core.master.conversation import Conversation
+from paramserve_core.master.outstanding import Outcome, PendingCall
 from paramserve_core.master.results import let_go, own_all
 from paramserve_core.master.tracing import ServedStepTracer, StepReport
 from paramserve_core.runtime import Runtime

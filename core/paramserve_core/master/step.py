@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from paramserve_core.errors import CancelledError, DeadlineExceededError, OpError
 from paramserve_core.executor.variable import read_only
-from paramserve_core.master.conversation import Outcome
+from paramserve_core.master.outstanding import Outcome
 from paramserve_core.master.results import let_go
 from paramserve_core.master.tasks import LocalTask, RemoteTask, as_outcome
 from paramserve_core.master.tracing import StepReport, StepTracer

@@ -16,7 +16,8 @@ from paramserve_core.errors import InternalError, OpError
 from paramserve_core.executor.host_functions import HostFunctions
 from paramserve_core.executor.loop_turns import LoopTurns
 from paramserve_core.executor.store import VariableStore
-from paramserve_core.master.conversation import Conversation, Outcome
+from paramserve_core.master.conversation import Conversation
+from paramserve_core.master.outstanding import Outcome
 from paramserve_core.plan.planner import PlannedStage
 from paramserve_core.task.gate import HoldRequest, StepGate
 from paramserve_core.task.handlers import CheckpointHandlers

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from paramserve_core.errors import InternalError
 from paramserve_core.executor.tracing import Clock, StageRecorder
-from paramserve_core.master.conversation import Outcome
+from paramserve_core.master.outstanding import Outcome
 from paramserve_core.plan.planner import Plan, PlannedStage
 from paramserve_core.transport.interface import Tensors
 from paramserve_protos.v1 import config_pb2, service_pb2, stage_stats_pb2, step_stats_pb2

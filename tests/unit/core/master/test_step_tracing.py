@@ -7,7 +7,7 @@ import pytest
 
 from graph_builder import GraphBuilder
 from paramserve_core.errors import AbortedError, InternalError
-from paramserve_core.master.conversation import Outcome
+from paramserve_core.master.outstanding import Outcome
 from paramserve_core.master.tracing import (
     Exchange,
     ServedStepTracer,
