@@ -183,7 +183,10 @@ def test_only_a_save_in_the_background_leaves_time_to_others(is_in_background):
     if is_in_background:
         BackgroundSave(ThreadRuntime(), save).result()
         # After each chunk, and after the disk was waited for.
-        assert runtime.rests == [*[8.0] * 4, 3.0, *[8.0] * 4, 3.0, 8.0, 8.0]
+        worked, waited = shard.BESIDE_OTHERS.rests, shard.BESIDE_OTHERS.disk_rests
+        assert worked > 1
+        assert waited > 1
+        assert runtime.rests == [*[worked] * 4, waited, *[worked] * 4, waited, worked, worked]
     else:
         save(Watcher())
         assert runtime.rests == []
