@@ -1,9 +1,9 @@
 """Looking for what arrives on a local socket for a moment before one sleeps for it.
 
 To wake a thread whose processor sleeps takes some 40 µs, on each of the two ends a third of the
-shortest step. So where the last wait was short, one looks again and again for as long as a short
-wait lasts, and sleeps only then. Where nothing comes that costs little: a wait that was longer ends
-it, so a connection that is idle, or whose steps are long or seldom, is slept for at once. One
+shortest step. So where the last sleep was short, one looks again and again for a moment and sleeps
+only then. Where nothing comes that costs little: looking in vain ends it until a sleep was short
+again, so a connection that is idle, or whose steps are long or seldom, is slept for at once. One
 thread of a process looks at a time; and none where there is one processor, which the other end
 needs.
 
@@ -19,8 +19,11 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-SHORT_S: Final = 150e-6
-"""What a short wait is, in seconds: a step that changes a scalar takes less."""
+LOOK_S: Final = 150e-6
+"""How long to look, in seconds: a step that changes a scalar takes less if nobody sleeps."""
+
+SHORT_S: Final = 2 * LOOK_S
+"""What a short sleep is: such a step if both ends sleep."""
 
 _looking: Final = threading.Lock()
 
@@ -50,13 +53,17 @@ class Vigil:
 
     def wait(self) -> None:
         """Returns when there is something to read, or the socket was shut."""
-        began = self._now()
         if self._was_short and self._may_look and _looking.acquire(blocking=False):
             try:
-                while self._now() - began < SHORT_S:
+                end = self._now() + LOOK_S
+                while self._now() < end:
                     if self._poll.poll(0):
                         return
             finally:
                 _looking.release()
+            self._was_short = False
+            self._poll.poll()
+            return
+        began = self._now()
         self._poll.poll()
         self._was_short = self._now() - began < SHORT_S

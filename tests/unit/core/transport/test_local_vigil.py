@@ -7,7 +7,7 @@ import pytest
 
 from local_fakes import until
 from paramserve_core.transport import local_vigil
-from paramserve_core.transport.local_vigil import SHORT_S, Vigil
+from paramserve_core.transport.local_vigil import LOOK_S, SHORT_S, Vigil
 
 
 class Clock:
@@ -19,7 +19,7 @@ class Clock:
 
     def __init__(self):
         self.now_s = 0.0
-        self.step_s = SHORT_S / 10
+        self.step_s = LOOK_S / 10
         self.looks = 0
 
     def __call__(self):
@@ -61,18 +61,24 @@ def looks_in(vigil, ends, clock, at_least=1):
     return clock.looks
 
 
-def test_a_vigil_sleeps_first_and_looks_after_a_short_wait(ends, clock):
+def test_a_vigil_sleeps_first_and_looks_after_a_short_sleep(ends, clock):
     vigil = Vigil(ends[0].fileno(), may_look=True, now=clock)
     assert looks_in(vigil, ends, clock) == 2  # When it began, and when it had slept.
     wait(vigil, ends)
     assert looks_in(vigil, ends, clock, at_least=10) > 10
 
 
-def test_a_wait_that_was_long_ends_the_looking(ends, clock):
+def test_a_vigil_that_looked_in_vain_sleeps_next_time(ends, clock):
     vigil = Vigil(ends[0].fileno(), may_look=True, now=clock)
     wait(vigil, ends)
+    assert looks_in(vigil, ends, clock, at_least=10) > 10
+    assert looks_in(vigil, ends, clock) == 2
+    assert looks_in(vigil, ends, clock, at_least=10) > 10
+
+
+def test_nobody_looks_after_a_sleep_that_was_long(ends, clock):
+    vigil = Vigil(ends[0].fileno(), may_look=True, now=clock)
     clock.step_s = 2 * SHORT_S
-    wait(vigil, ends)
     wait(vigil, ends)
     assert looks_in(vigil, ends, clock) == 2
 
