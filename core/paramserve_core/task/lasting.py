@@ -11,6 +11,7 @@ Thread rule: every method may be called from any thread.
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -39,13 +40,16 @@ class LastingCalls:
 
     def begin(self, call: LastingCall) -> None:
         """See `LastingCall.begin`."""
+        run = call.run
         with self._lock:
             if not call.is_hurried:
                 if self._running >= self._at_once:
                     self._waiting.append(call)
                     return
                 self._running += 1
-        self._runtime.submit(call.run if call.is_hurried else lambda: self._run(call))
+                # Decided here: it may be cancelled before it is submitted, and has its place then.
+                run = functools.partial(self._run, call)
+        self._runtime.submit(run)
 
     def hurry(self, call: LastingCall) -> None:
         """See `LastingCall.hurry`."""
@@ -64,7 +68,7 @@ class LastingCalls:
                 following = self._waiting.popleft() if self._waiting else None
                 self._running -= following is None
             if following is not None:
-                self._runtime.submit(lambda: self._run(following))
+                self._runtime.submit(functools.partial(self._run, following))
 
 
 class LastingCall:

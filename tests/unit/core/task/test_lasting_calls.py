@@ -179,6 +179,36 @@ def test_a_call_that_is_cancelled_before_it_begins_does_not_wait(pool):
     assert done == [2, 1, 3]
 
 
+class Interrupted:
+    """A lock, behind which something happens once, before anything else."""
+
+    def __init__(self, lock, then):
+        self._lock = lock
+        self._then = then
+
+    def __enter__(self):
+        self._lock.__enter__()
+
+    def __exit__(self, *failure):
+        self._lock.__exit__(*failure)
+        then, self._then = self._then, None
+        if then is not None:
+            then()
+
+
+def test_a_call_that_is_cancelled_as_it_begins_gives_its_place_back(pool):
+    calls = LastingCalls(pool, 1)
+    ran = []
+    first = calls.new(lambda: ran.append("first"))
+    calls._lock = Interrupted(calls._lock, first.hurry)
+    first.begin()
+    second = calls.new(lambda: ran.append("second"))
+    second.begin()
+    while pool.submitted:
+        pool.run_next()
+    assert ran == ["first", "second"]
+
+
 def test_a_call_that_fails_lets_the_next_one_begin(pool):
     calls = LastingCalls(pool, 1)
     done = []
