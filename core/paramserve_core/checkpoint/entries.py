@@ -115,10 +115,12 @@ class EntryList:
         """
         # The number of resets comes first: who sees the new one does not find an old variable.
         resets = store.resets
-        known = self._made or self._found
-        if known is None or known[0] != resets:
-            known = self._found = (resets, self._existing(store))
-        return known[1]
+        for known in (self._made, self._found):
+            if known is not None and known[0] == resets:
+                return known[1]
+        found = self._existing(store)
+        self._found = resets, found
+        return found
 
     def variables_made(
         self, store: VariableStore, make: Callable[[int, str, str], Variable]
@@ -146,31 +148,23 @@ class EntryList:
 
 
 class EntryLists:
-    """The lists that the sessions of a task have used lately."""
+    """The lists that the sessions of a task have used last."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._of: dict[str, _Recent[EntryList]] = {}
+        self._recent: _Recent[EntryList] = _Recent()
 
-    def read(self, content: bytes, session: str) -> EntryList:
-        """The entries that a session sent.
+    def read(self, content: bytes) -> EntryList:
+        """The entries that a session sent; workers that train one model send the same.
 
         Raises:
             InvalidArgumentError: they are none.
         """
-        with self._lock:
-            recent = self._of.setdefault(session, _Recent())
 
         def new() -> EntryList:
             with collector_paused():
                 return EntryList(content)
 
-        return recent.get(content, new)
-
-    def forget(self, session: str) -> None:
-        """Drops those of a session that ended."""
-        with self._lock:
-            self._of.pop(session, None)
+        return self._recent.get(content, new)
 
 
 class _Recent(Generic[T]):

@@ -105,6 +105,13 @@ class _Restore:
         self._missing.setdefault(key, []).append(piece)
         self._outstanding += 1
 
+    def committed(self) -> None:
+        """Lets go of everything: that it was carried out is known until the session ends."""
+        self.is_committed = True
+        self.arrays = []
+        self.fits = []
+        self.wanted = EntryList(b"")
+
     def begin_fill(self, key: _Range) -> list[Piece]:
         """The pieces that want that range; none if they have it."""
         with self._lock:
@@ -168,7 +175,7 @@ class Restores:
         """
         restore_id = check_save_id(request.restore_id)
         place = self._places.checkpoint(request.path)
-        wanted = self._entries.read(request.entries, owner)
+        wanted = self._entries.read(request.entries)
         with self._lock:
             restore = self._restores.get(restore_id)
             if restore is not None:
@@ -237,8 +244,7 @@ class Restores:
             arrays = [array for array in restore.arrays if array is not None]  # None is missing.
             before = assign_all(list(zip(variables, arrays, strict=True)))
         self._runtime.submit(before.clear)
-        restore.is_committed = True
-        restore.arrays = []
+        restore.committed()
 
     def abort(self, request: messages.AbortRestoreRequest) -> None:
         """Drops what was staged."""

@@ -192,7 +192,7 @@ class Saves:
             save = self._saves[save_id] = _Save(owner, save_id, place)
         try:
             with collector_paused():
-                save.tensors = take(self._store, self._entries.read(request.entries, owner))
+                save.tensors = take(self._store, self._entries.read(request.entries))
         except BaseException:
             self._forget(save)
             raise

@@ -131,7 +131,6 @@ class TaskCheckpoints:
 
     def forget(self, session: str) -> None:
         """Drops the saves and restores that a session left open."""
-        self._entries.forget(session)
         self._restores.forget(session)
         try:
             self._saves.forget(session)

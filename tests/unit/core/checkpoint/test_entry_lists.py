@@ -9,6 +9,7 @@ from checkpoint_tasks import Task, Tasks, entries_of, entry
 from paramserve_core import dtypes
 from paramserve_core.checkpoint.entries import EntryList, EntryLists, Placement, pack_entries
 from paramserve_core.errors import FailedPreconditionError, InvalidArgumentError
+from paramserve_core.executor.store import VariableStore
 from paramserve_core.shapes import TensorShape
 
 
@@ -16,22 +17,38 @@ def some(*names: str) -> bytes:
     return pack_entries([entry(name) for name in names])
 
 
-def test_same_bytes_are_read_once_per_session():
+def test_same_bytes_are_read_once():
     lists = EntryLists()
-    first = lists.read(some("a", "b"), "one")
-    assert lists.read(some("a", "b"), "one") is first
-    assert lists.read(some("a", "b"), "two") is not first
-    lists.forget("one")
-    assert lists.read(some("a", "b"), "one") is not first
+    first = lists.read(some("a", "b"))
+    assert lists.read(some("a", "b")) is first
+    assert lists.read(some("a", "c")) is not first
 
 
 def test_few_lists_are_kept():
     lists = EntryLists()
-    first = lists.read(some("0"), "session")
+    first = lists.read(some("0"))
     for i in range(1, 20):
-        last = lists.read(some(str(i)), "session")
-    assert lists.read(some("19"), "session") is last
-    assert lists.read(some("0"), "session") is not first
+        last = lists.read(some(str(i)))
+    assert lists.read(some("19")) is last
+    assert lists.read(some("0")) is not first
+
+
+def test_variables_that_a_save_found_are_not_looked_up_again_after_a_reset():
+    store = VariableStore()
+    wanted = EntryList(some("v"))
+
+    def make(number, name, container):
+        return store.get_or_create(name, container, dtypes.float32, TensorShape([]))
+
+    (old,) = wanted.variables_made(store, make)
+    store.reset()
+    with pytest.raises(FailedPreconditionError):
+        wanted.variables(store)
+    new = make(0, "v", "")
+    first = wanted.variables(store)
+    assert list(first) == [new]
+    assert old is not new
+    assert wanted.variables(store) is first
 
 
 def test_entries_that_differ_in_names_only_are_of_one_kind():
