@@ -147,7 +147,7 @@ class Preparation:
                 None,
                 None,
                 f"the step was not prepared within {rest.timeout_s:g} s: another one is, and the "
-                "server has not answered",
+                "server has not answered; see whether it runs, or raise the time-out",
             )
         try:
             yield

@@ -11,15 +11,11 @@ from __future__ import annotations
 import copy
 import threading
 from collections.abc import Callable
-from typing import ClassVar, Protocol
+from typing import ClassVar, Final, Protocol
 
 from paramserve_core.errors import DeadlineExceededError
 from paramserve_core.runtime import Runtime
 from paramserve_protos.v1.checkpoint_service_pb2 import SaveResponse
-
-
-def _nothing() -> None:
-    """Nobody wants to know."""
 
 
 class RunningSave(Protocol):
@@ -53,6 +49,9 @@ class Watcher:
         """So much is done, from 0 to 1."""
 
 
+NOBODY: Final = Watcher()
+
+
 class BackgroundSave(Watcher):
     """A save on a thread of its own.
 
@@ -70,7 +69,7 @@ class BackgroundSave(Watcher):
         self,
         runtime: Runtime,
         save: Callable[[Watcher], SaveResponse],
-        on_taken: Callable[[], None] = _nothing,
+        on_taken: Callable[[], None] = NOBODY.taken,
     ) -> None:
         self._save = save
         self._on_taken = on_taken

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from paramserve_core.checkpoint.background import NOBODY
 from paramserve_core.checkpoint.reader import CheckpointReader
 
 
@@ -24,14 +25,10 @@ class Difference:
     largest: float | None = None
 
 
-def _nobody(fraction: float) -> None:
-    """Nobody wants to know."""
-
-
 def differences(
     first: CheckpointReader,
     second: CheckpointReader,
-    progressed: Callable[[float], None] = _nobody,
+    progressed: Callable[[float], None] = NOBODY.progressed,
 ) -> Iterator[Difference]:
     """The tensors that are not the same in both, sorted by name.
 

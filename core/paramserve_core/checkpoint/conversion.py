@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from paramserve_core.checkpoint import coordinator
 from paramserve_core.checkpoint.any_disk import AnyDisk
-from paramserve_core.checkpoint.background import Watcher
+from paramserve_core.checkpoint.background import NOBODY, Watcher
 from paramserve_core.checkpoint.disk import Disk, op_error, read_whole
 from paramserve_core.checkpoint.entries import Placement, pack_entries
 from paramserve_core.checkpoint.index import Layout
@@ -43,10 +43,6 @@ _TASK: Final = ""
 
 _READ: Final = 0.5
 """How much is done when all is read."""
-
-
-def _nobody(fraction: float) -> None:
-    """Nobody wants to know."""
 
 
 class _SecondHalf(Watcher):
@@ -81,7 +77,7 @@ def convert(
     *,
     overwrite: bool = False,
     disk: Disk | None = None,
-    progressed: Callable[[float], None] = _nobody,
+    progressed: Callable[[float], None] = NOBODY.progressed,
 ) -> int:
     """Writes the checkpoint at `source` to `destination`; both may be of any directory.
 

@@ -22,7 +22,7 @@ from typing import Any, Final, Protocol, TypeVar
 from google.protobuf.message import Message
 from numpy.typing import NDArray
 
-from paramserve_core.checkpoint.background import Watcher
+from paramserve_core.checkpoint.background import NOBODY, Watcher
 from paramserve_core.checkpoint.collector import collector_paused
 from paramserve_core.checkpoint.entries import Placement, unpack_entries
 from paramserve_core.checkpoint.finding import Found, choose, not_found
@@ -47,7 +47,6 @@ Parallel = Callable[[Sequence[Callable[[], Any]]], list[Any]]
 Hold = Callable[[], AbstractContextManager[None]]
 """Makes a block in which no step changes anything and none is half done."""
 
-_NOBODY: Final = Watcher()
 _WRITTEN: Final = 0.95
 """How much is done when all shards are written."""
 
@@ -68,7 +67,7 @@ def save(
     placement: Placement,
     parallel: Parallel,
     hold: Hold = nullcontext,
-    watcher: Watcher = _NOBODY,
+    watcher: Watcher = NOBODY,
 ) -> messages.SaveResponse:
     """Saves variables; returns when the checkpoint is durable and old ones are deleted.
 

@@ -13,11 +13,12 @@ Thread rule: a batch is immutable.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
+from paramserve_core.dtypes import DType
 from paramserve_core.errors import OpError
 from paramserve_core.executor.instruction import Instruction, failure
 from paramserve_core.executor.step import StepContext
@@ -121,36 +122,25 @@ def with_batches(instructions: Sequence[Instruction]) -> Sequence[Instruction | 
     return row if len(row) < len(instructions) else None
 
 
-class _Likeness:
-    """What an instruction has in common with the others of its batch; compares by that."""
+class _Likeness(NamedTuple):
+    """What an instruction has in common with the others of its batch."""
 
-    __slots__ = ("_node", "_shared", "kernel")
-
-    __hash__ = None  # type: ignore[assignment]
-
-    def __init__(self, instruction: Instruction, kernel: BatchKernel) -> None:
-        self.kernel = kernel
-        self._node = instruction.node
-        self._shared = _shared_slots(instruction, kernel)
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, _Likeness):
-            return NotImplemented
-        one, two = self._node, other._node
-        return (
-            one.op == two.op
-            and self._shared == other._shared
-            and one.input_dtypes == two.input_dtypes
-            and one.attrs == two.attrs
-        )
+    kernel: BatchKernel
+    op: str
+    shared: list[int | None]
+    input_dtypes: Sequence[DType]
+    attrs: Mapping[str, Any]
 
 
 def _likeness(instruction: Instruction) -> _Likeness | None:
     """None: it cannot be in a batch."""
-    kernel = find_batch_kernel(instruction.node.op)
-    if kernel is None or instruction.node.reads_output:
+    node = instruction.node
+    kernel = find_batch_kernel(node.op)
+    if kernel is None or node.reads_output:
         return None
-    return _Likeness(instruction, kernel)
+    return _Likeness(
+        kernel, node.op, _shared_slots(instruction, kernel), node.input_dtypes, node.attrs
+    )
 
 
 def _shared_slots(instruction: Instruction, kernel: BatchKernel) -> list[int | None]:

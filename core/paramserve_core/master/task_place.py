@@ -59,7 +59,8 @@ class TaskPlace:
         return DeadlineExceededError(
             None,
             None,
-            f"{self} did not take the call in time: it has more to do than it can",
+            f"{self} did not take the call in time: it has more to do than it can; allow it more "
+            "time, or spread the variables over more servers",
             task=self._name,
         )
 

@@ -25,7 +25,16 @@ LOOK_S: Final = 150e-6
 SHORT_S: Final = 2 * LOOK_S
 """What a short sleep is: such a step if both ends sleep."""
 
-_looking: Final = threading.Lock()
+_looking = threading.Lock()
+
+
+def _nobody_looks() -> None:
+    """In a forked child, where the thread that was looking does not exist."""
+    global _looking
+    _looking = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_nobody_looks)
 
 
 class Vigil:
@@ -53,14 +62,15 @@ class Vigil:
 
     def wait(self) -> None:
         """Returns when there is something to read, or the socket was shut."""
-        if self._was_short and self._may_look and _looking.acquire(blocking=False):
+        looking = _looking
+        if self._was_short and self._may_look and looking.acquire(blocking=False):
             try:
                 end = self._now() + LOOK_S
                 while self._now() < end:
                     if self._poll.poll(0):
                         return
             finally:
-                _looking.release()
+                looking.release()
             self._was_short = False
             self._poll.poll()
             return
