@@ -7,8 +7,8 @@ maker can write to it, except to pages of their own.
 
 `SegmentPool.take` answers a *block*, a segment in use; `SegmentPool.allocate` an array on one.
 `locate` finds the block behind such an array or a view of it, so that a transport can lend it to
-the peer without a copy. A block that nobody uses any more goes back to the pool by itself: the
-first touch of fresh memory costs several times what writing it again does.
+the peer without a copy. A block that nobody uses any more goes back to the pool by itself, for
+another use (see `idle_memory`).
 
 Thread rule: everything may be called from any thread. Blocks end on any thread, in the middle of
 anything, so what they do then never waits for a lock.
@@ -25,7 +25,6 @@ import os
 import resource
 import threading
 import weakref
-from collections import deque
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -33,6 +32,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from paramserve_core.errors import InvalidArgumentError, ResourceExhaustedError
+from paramserve_core.transport.idle_memory import IdleMemory
 from paramserve_core.transport.ownership import HeldMemory, array_on, hold, holder_of
 
 Array = NDArray[Any]
@@ -124,12 +124,10 @@ class SegmentPool:
     """
 
     def __init__(self, max_idle_bytes: int = 512 * _MIB, max_segments: int | None = None) -> None:
-        self._max_idle_bytes = max_idle_bytes
         self._max_segments = max_segments
         self._lock = threading.Lock()
         self._alive: weakref.WeakSet[Segment] = weakref.WeakSet()
-        self._idle: list[Segment] = []
-        self._returned: deque[Segment] = deque()
+        self._idle: IdleMemory[Segment] = IdleMemory(_size_of, max_idle_bytes)
 
     @property
     def segment_count(self) -> int:
@@ -142,21 +140,21 @@ class SegmentPool:
         Raises:
             ResourceExhaustedError: there is no such memory, or there are too many segments.
         """
-        with self._lock:
-            self._collect()
-            segment = self._fitting(size_bytes)
-            if segment is None:
-                if len(self._alive) >= self._limit():
-                    raise ResourceExhaustedError(
-                        None,
-                        None,
-                        f"{len(self._alive)} shared memory segments, the limit is "
-                        f"{self._limit()}; raise it with `ulimit -n`",
-                    )
-                segment = Segment(size_bytes)
-                self._alive.add(segment)
-        self._settle()
+        segment = self._idle.take(size_bytes) or self._new(size_bytes)
         return hold(segment.mapping, Block(segment, self))
+
+    def _new(self, size_bytes: int) -> Segment:
+        with self._lock:
+            if len(self._alive) >= self._limit():
+                raise ResourceExhaustedError(
+                    None,
+                    None,
+                    f"{len(self._alive)} shared memory segments, the limit is "
+                    f"{self._limit()}; raise it with `ulimit -n`",
+                )
+            segment = Segment(size_bytes)
+            self._alive.add(segment)
+            return segment
 
     def allocate(self, shape: Sequence[int], dtype: DTypeLike, least_bytes: int = _MIB) -> Array:
         """An array with arbitrary contents, on a block if it is large and there is one.
@@ -187,45 +185,22 @@ class SegmentPool:
         """Nobody uses the segment any more."""
         if segment.process != os.getpid():
             return  # It is the parent's.
-        self._returned.append(segment)
-        self._settle()
+        self._idle.give_back(segment)
 
     def forget(self) -> None:
         """Leaves all segments to the parent process; called in a child after a fork."""
         self._lock = threading.Lock()
         self._alive = weakref.WeakSet()
-        self._idle = []
-        self._returned = deque()
+        self._idle = IdleMemory(_size_of, self._idle.max_bytes)
 
     def _limit(self) -> int:
         if self._max_segments is not None:
             return self._max_segments
         return _quarter_of_descriptors()
 
-    def _settle(self) -> None:
-        """Sorts in what was given back, unless somebody else is about to: whoever has the lock."""
-        while self._returned and self._lock.acquire(blocking=False):
-            try:
-                self._collect()
-            finally:
-                self._lock.release()
 
-    def _collect(self) -> None:
-        while self._returned:
-            self._idle.append(self._returned.popleft())
-        idle_bytes = sum(segment.size for segment in self._idle)
-        while idle_bytes > self._max_idle_bytes:
-            idle_bytes -= self._idle.pop(0).size
-
-    def _fitting(self, size_bytes: int) -> Segment | None:
-        """The smallest idle segment that is large enough and not far too large."""
-        largest = max(2 * size_bytes, _MIB)
-        fitting = [
-            (segment.size, index)
-            for index, segment in enumerate(self._idle)
-            if size_bytes <= segment.size <= largest
-        ]
-        return self._idle.pop(min(fitting)[1]) if fitting else None
+def _size_of(segment: Segment) -> int:
+    return segment.size
 
 
 POOL: Final = SegmentPool()

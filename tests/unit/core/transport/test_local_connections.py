@@ -152,7 +152,7 @@ def mixed(start):
 def test_many_small_tensors_arrive_as_they_were_each_time(pair, monkeypatch, has_segments):
     if not has_segments:
         monkeypatch.setattr(segments.POOL, "_max_segments", 0)
-        monkeypatch.setattr(segments.POOL, "_idle", [])
+        monkeypatch.setattr(segments.POOL._idle, "_pieces", [])
     for start in range(3):
         for arrived in (pair.push(*mixed(start)), pair.pull(*mixed(start))):
             for array, expected in zip(arrived, mixed(start), strict=True):
@@ -177,7 +177,7 @@ def test_small_tensors_that_a_server_gets_do_not_change_any_more(pair):
 
 def test_without_segments_large_tensors_go_through_the_socket(pair, monkeypatch):
     monkeypatch.setattr(segments.POOL, "_max_segments", 0)
-    monkeypatch.setattr(segments.POOL, "_idle", [])
+    monkeypatch.setattr(segments.POOL._idle, "_pieces", [])
     sent = [np.arange(HUGE, dtype=np.float64), np.ones(3), np.arange(HUGE, dtype=np.float64)]
     for arrived, expected in zip(pair.push(*sent), sent, strict=True):
         np.testing.assert_array_equal(arrived, expected)
@@ -295,9 +295,8 @@ def test_a_segment_that_is_freed_is_unmapped_by_the_server(pair, monkeypatch):
     known = pair.server._borrower
     pair.push(np.ones(HUGE))
     assert known.known_count == 1
-    monkeypatch.setattr(segments.POOL, "_max_idle_bytes", 0)
+    monkeypatch.setattr(segments.POOL._idle, "max_bytes", 0)
     until(lambda: pair.client.lease_count == 0)
-    segments.POOL._settle()
     segments.POOL.take(1)  # Sorts out what is idle.
     until(lambda: known.known_count == 0 or pair.client.send(Message(call())) is not None)
 

@@ -50,9 +50,9 @@ def test_the_memory_of_a_buffer_is_used_again_once_it_is_gone_and_the_peer_is_do
     lease = outgoing.packet.segments[0].lease
     del outgoing, buffer, found
     gc.collect()
-    assert segment not in segments.POOL._idle
+    assert segment not in segments.POOL._idle._pieces
     lender.take_back(lease)
-    assert segment in segments.POOL._idle
+    assert segment in segments.POOL._idle._pieces
     again = push_buffer([4, ELEMENTS], FLOAT, Transport.SHM)
     assert not again.any()
 

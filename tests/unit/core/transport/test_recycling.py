@@ -92,7 +92,7 @@ def test_no_more_is_kept_than_the_limit_says():
 def test_an_array_may_end_while_its_thread_is_allocating_another():
     recycler = Recycler()
     array = recycler.allocate(LARGE, np.uint8)
-    with recycler._lock:  # As when a garbage collection begins in there.
+    with recycler._idle._lock:  # As when a garbage collection begins in there.
         del array
     assert recycler.idle_bytes == RECYCLED_BYTES
 
