@@ -114,8 +114,8 @@ def test_closing_gently_lets_out_what_is_still_to_be_made():
     sender.join()
 
 
-def test_a_writer_that_ends_amid_the_last_message_leaves_no_sender_waiting():
-    outbox = Outbox()
+def refused_in_background(outbox):
+    """A sender that will be refused, of whose ten frames three are gone; and with what it was."""
     caught: list[UnavailableError] = []
 
     def send():
@@ -125,6 +125,12 @@ def test_a_writer_that_ends_amid_the_last_message_leaves_no_sender_waiting():
 
     sender = in_background(send)
     assert taken(outbox, 3) == [b"frame"] * 3
+    return sender, caught
+
+
+def test_a_writer_that_ends_amid_the_last_message_leaves_no_sender_waiting():
+    outbox = Outbox()
+    sender, caught = refused_in_background(outbox)
     outbox.close(drop=False)
     outbox.close()  # gRPC says that the call has ended, and asks for no more frames.
     sender.join()
@@ -133,15 +139,7 @@ def test_a_writer_that_ends_amid_the_last_message_leaves_no_sender_waiting():
 
 def test_a_sender_in_the_middle_of_a_message_learns_what_broke():
     outbox = Outbox()
-    caught: list[UnavailableError] = []
-
-    def send():
-        with pytest.raises(UnavailableError) as error:
-            outbox.put_all([b"frame"] * 10)
-        caught.append(error.value)
-
-    sender = in_background(send)
-    assert taken(outbox, 3) == [b"frame"] * 3
+    sender, caught = refused_in_background(outbox)
     outbox.close(AbortedError(None, None, "the cable was cut"))
     sender.join()
     assert "the cable was cut" in caught[0].message
