@@ -47,8 +47,8 @@ def workloads(*, is_quick: bool) -> list[Workload]:
         )
         table = rows(large=100_000, table=4096, many=20, workers=2)
     else:
-        # Every peer has the variable, and gradients and copies of it.
-        has_room = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES") > 48 * GIB
+        # A peer has the variable, and gradients and copies of it.
+        has_room = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES") > 8 * GIB
         points = curves(
             nbytes=[1 << 10, 1 << 14, 1 << 18, 1 << 22, 1 << 26, *([GIB] if has_room else [])],
             variables=[1, 10, 100, 1000, 10_000],

@@ -3,6 +3,7 @@
 All peers have their variables at the same time and each round goes over all of them, so a machine
 that slows down slows everybody, and a round's ratios are fair however the rounds differ. The
 figure of a round is the median of its repetitions, as many as fill the time that a round has.
+Only what is too large for that is done by one peer after another.
 
 Thread rule: one thread.
 """
@@ -23,6 +24,9 @@ _WARM_UP: Final = 3
 """Acts at least before any is counted: memory is touched, pools fill, plans are made."""
 
 _MOST_REPETITIONS: Final = 1000
+
+_ONE_AT_A_TIME_BYTES: Final = 1 << 29
+"""So much is held by one peer at a time: with gradients and copies, six times it is too much."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -147,10 +151,19 @@ def measure(
         cluster.check(acts if workload.act.is_update else 0)
         cluster.close(workload.workers)
 
-    each(begin)
-    for number in range(rounds):
-        each(turn, number)
-    each(finish)
+    def all_rounds(cluster: Cluster, result: Result) -> None:
+        begin(cluster, result)
+        for _ in range(rounds):
+            turn(cluster, result)
+        finish(cluster, result)
+
+    if workload.group.nbytes >= _ONE_AT_A_TIME_BYTES:
+        each(all_rounds)
+    else:
+        each(begin)
+        for number in range(rounds):
+            each(turn, number)
+        each(finish)
     for name, result in results.items():
         if not result.failure:
             say(f"{workload.title}: {name} {milliseconds(result.rounds_s)} ms")
