@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import enum
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -155,9 +155,20 @@ def check_part(
     end = part.offset + part.nbytes
     if part.offset < file.header_bytes or (file.nbytes is not None and end > file.nbytes):
         raise MalformedError(f"{key!r:.100} is not within the file {part.file!r:.100}")
-    wanted = math.prod(part.box.shape) * (dtype.size or string_bytes)
-    if part.nbytes < wanted or (dtype is not dtypes.string and part.nbytes > wanted):
-        raise MalformedError(f"{key!r:.100} has {part.nbytes} bytes, its elements take {wanted}")
+    check_size(f"{key!r:.100}", part.nbytes, part.box.shape, dtype, string_bytes)
+
+
+def check_size(
+    what: str, nbytes: int, shape: Sequence[int], dtype: DType, string_bytes: int = 4
+) -> None:
+    """Refuses a number of bytes that elements cannot take; see `check_part`.
+
+    Raises:
+        MalformedError: they take more, or other than strings less.
+    """
+    wanted = math.prod(shape) * (dtype.size or string_bytes)
+    if nbytes < wanted or (dtype is not dtypes.string and nbytes > wanted):
+        raise MalformedError(f"{what} has {nbytes} bytes, its elements take {wanted}")
 
 
 def damaged(key: str, part: Part, begin: int, nbytes: int, why: str) -> DataLossError:

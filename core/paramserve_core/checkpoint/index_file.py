@@ -6,48 +6,40 @@ Thread rule: pure functions, and objects that belong to one thread.
 from __future__ import annotations
 
 import json
-import re
+import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain, repeat
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from paramserve_core.checkpoint.checksum import crc32
+from paramserve_core.checkpoint.columns import ABSENT, Rows, StoredForm, Tensors, in_columns
 from paramserve_core.checkpoint.index import (
     CHUNK_BYTES,
     Index,
     Layout,
-    Part,
     StoredFile,
-    StoredTensor,
-    check_part,
+    check_size,
     chunk_count,
-    stored_name,
 )
 from paramserve_core.checkpoint.json_fields import (
     Fields,
     MalformedError,
     parse_first,
     parse_object,
-    parse_value,
-    quoted,
 )
 from paramserve_core.checkpoint.places import SavedFile, file_name
 from paramserve_core.checkpoint.slices import Box, cover
-from paramserve_core.dtypes import DType, as_dtype
+from paramserve_core.dtypes import as_dtype
 from paramserve_core.errors import InvalidArgumentError
 
 FORMAT_VERSION: Final = 1
 
 _START: Final = b'{\n "metadata": '
-_WEIGHT_MAP: Final = '\n "weight_map": {'
-_TENSORS: Final = '\n "tensors": {'
-
-_PLAIN: Final = re.compile(
-    r""""([^"\\\x00-\x1f]*)": \{"dtype": "([a-z0-9]+)", "shape": \[([0-9, ]*)\], """
-    r""""parts": \[\{"file": "([^"\\\x00-\x1f]*)", "offset": (0|[1-9][0-9]{0,18}), """
-    r""""bytes": ([0-9]+), "checksums": \["([0-9a-f]{8})"\]\}\]\}(?:, (?=")|\Z)"""
-)
-"""A tensor in one piece, which has one checksum, and the comma behind it."""
+_MEMBERS: Final = ("metadata", "weight_map", "tensors", "files")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +53,9 @@ class IndexHead:
 
 def encode_index(index: Index) -> bytes:
     """The content of an index file."""
+    tensors = in_columns(index.tensors, index.files, CHUNK_BYTES)
     metadata: dict[str, object] = {
-        "total_size": index.total_bytes,
+        "total_size": tensors.total_bytes,
         "format": "paramserve",
         "format_version": FORMAT_VERSION,
         "writer": index.writer,
@@ -86,46 +79,30 @@ def encode_index(index: Index) -> bytes:
         }
         for name, file in index.files.items()
     }
-    weight_map, tensors = _encode_tensors(index)
-    body = "".join(
-        [
-            f'{{\n "metadata": {json.dumps(metadata, ensure_ascii=False)},\n',
-            f' "weight_map": {{{weight_map}}},\n "tensors": {{{tensors}}},\n',
-            f' "files": {json.dumps(files, ensure_ascii=False)},\n "checksum": ',
-        ]
-    ).encode()
+    rows = tensors.rows
+    weight_map = dict(zip(rows.names, map(rows.files.__getitem__, rows.file.tolist()), strict=True))
+    columns = {
+        "forms": [_form_members(form) for form in rows.forms],
+        "form": rows.form.tolist(),
+        "offset": rows.offset.tolist(),
+        "checksums": rows.checksums.astype(">u4").tobytes().hex(),
+    }
+    members = (metadata, weight_map, columns, files)
+    texts = [json.dumps(member, ensure_ascii=False) for member in members]
+    lines = [f'"{name}": {text},' for name, text in zip(_MEMBERS, texts, strict=True)]
+    body = "\n ".join(["{", *lines, '"checksum": ']).encode()
     return body + _tail(crc32(body))
 
 
-def _encode_tensors(index: Index) -> tuple[str, str]:
-    """The members of `weight_map` and of `tensors`.
-
-    Put together from pieces that are the same for many tensors: `json` takes four times as long.
-    """
-    files = {name: quoted(name) for name in index.files}
-    forms: dict[tuple[str, tuple[int, ...]], str] = {}
-    weight_map, tensors = [], []
-    for key, (dtype, shape, parts) in index.tensors.items():
-        name = quoted(key)
-        form = forms.get((dtype.name, shape))
-        if form is None:
-            form = f'{{"dtype": "{dtype.name}", "shape": {list(shape)}, "parts": ['
-            forms[dtype.name, shape] = form
-        items = []
-        for part in parts:
-            box, _, offset, nbytes, checksums, _, _ = part
-            file = files[part.file]
-            digits = ", ".join([f'"{checksum:08x}"' for checksum in checksums])
-            item = f'"file": {file}, "offset": {offset}, "bytes": {nbytes}, "checksums": [{digits}]'
-            if box.shape == shape:
-                weight_map.append(f"{name}: {file}")
-                items.append(f"{{{item}}}")
-                continue
-            weight_map.append(f"{quoted(stored_name(key, box, shape))}: {file}")
-            begin, sizes = list(box.begin), list(box.shape)
-            items.append(f'{{{item}, "begin": {begin}, "shape": {sizes}}}')
-        tensors.append(f"{name}: {form}{', '.join(items)}]}}")
-    return ", ".join(weight_map), ", ".join(tensors)
+def _form_members(form: StoredForm) -> dict[str, object]:
+    members: dict[str, object] = {
+        "dtype": form.dtype.name,
+        "shape": form.shape,
+        "bytes": form.nbytes,
+    }
+    if not form.is_whole:
+        members["begin"], members["size"] = form.box.begin, form.box.shape
+    return members
 
 
 def _tail(checksum: int) -> bytes:
@@ -139,21 +116,14 @@ def decode_index(content: bytes) -> Index:
         MalformedError: it is damaged, or not what the format says.
     """
     _check_frame(content)
-    text, line = _without_long_lines(content)
-    root = parse_object(text)
-    root.only("metadata", "weight_map", "tensors", "files", "checksum")
+    root = parse_object(content)
+    root.only(*_MEMBERS, "checksum")
     metadata = root.fields("metadata")
     head = _head(metadata)
     files = _files(root.fields("files"), head.save_id)
-    chunk_bytes = metadata.integer("chunk_bytes", 1)
-    members = root.fields("tensors")
-    if line:
-        tensors = _Line(line, members, files, chunk_bytes).read()
-    else:
-        tensors = {key: _tensor(key, members.fields(key), files, chunk_bytes) for key in members}
     return Index(
         layout=Layout.SAFETENSORS,
-        tensors=tensors,
+        tensors=_tensors(root, files, metadata.integer("chunk_bytes", 1)),
         files=files,
         save_id=head.save_id,
         generation=head.generation,
@@ -163,114 +133,6 @@ def decode_index(content: bytes) -> Index:
         writer=metadata.text("writer"),
         writers=_writers(metadata.fields("tasks")) if "tasks" in metadata else {},
     )
-
-
-def _without_long_lines(content: bytes) -> tuple[str, str]:
-    """The text, and if they have a line of their own, the tensors that are left out of it.
-
-    Then `weight_map` is left out too. It says nothing that `tensors` does not, to other programs.
-    """
-    try:
-        text = content.decode()
-    except UnicodeDecodeError as error:
-        raise MalformedError(f"no valid JSON ({error})") from None
-    # No string has a line break in it, so this is no part of one.
-    before, start, rest = text.partition(_TENSORS)
-    line, end, after = rest.partition("},\n")
-    metadata, map_start, weight_map = before.partition(_WEIGHT_MAP)
-    if not end or "\n" in line or not map_start or not weight_map.endswith("},"):
-        return text, ""
-    return f"{metadata}{map_start}}},{start}{end}{after}", line
-
-
-class _Line:
-    """The tensors of an index as `encode_index` writes them, on a line, read one after the other.
-
-    Nearly all tensors of an index of many are small ones in one piece, and much alike. Of each type
-    and shape one is read by `_tensor`, which knows all that may be said and names what is wrong. Of
-    those that differ from it in their name, place and checksum only, a regular expression finds
-    just these: in a third of the time, most of which it takes to make objects of the rest.
-
-    Args:
-        text: the members, without the braces around them.
-        outer: what they are members of, for errors.
-        files: the checkpoint's.
-        chunk_bytes: how many bytes one checksum is of.
-    """
-
-    def __init__(
-        self, text: str, outer: Fields, files: Mapping[str, StoredFile], chunk_bytes: int
-    ) -> None:
-        self._text = text
-        self._outer = outer
-        self._files = files
-        self._chunk_bytes = chunk_bytes
-        self._tensors: dict[str, StoredTensor] = {}
-        self._forms: dict[tuple[str, str, str], StoredTensor] = {}
-
-    def read(self) -> dict[str, StoredTensor]:
-        """All of them, by name.
-
-        Raises:
-            MalformedError: something is wrong with one.
-        """
-        count = position = 0
-        while True:
-            found, position = self._plain(position)
-            count += found
-            if found and position == len(self._text):
-                break
-            position = self._careful(position)
-            count += 1
-            if position == len(self._text):
-                break
-            position = self._behind(", ", position)
-        if len(self._tensors) < count:
-            raise MalformedError("an object has one name twice")
-        return self._tensors
-
-    def _plain(self, position: int) -> tuple[int, int]:
-        """Reads tensors as long as they are like one before; how many, and where the next is."""
-        text, tensors, match = self._text, self._tensors, _PLAIN.match
-        forms, files, chunk_bytes = self._forms, self._files, self._chunk_bytes
-        new = tuple.__new__  # A third of the time, of a class that adds nothing to it.
-        count = 0
-        while found := match(text, position):
-            name, type_name, sizes, file, first, length, digits = found.groups()
-            form = forms.get((type_name, sizes, length))
-            stored = files.get(file)
-            if form is None or stored is None or stored.nbytes is None:
-                break
-            dtype, shape, (alike,) = form
-            offset = int(first)
-            if not stored.header_bytes <= offset <= stored.nbytes - alike.nbytes:
-                break
-            checksums = (int(digits, 16),)
-            fields = (alike.box, file, offset, alike.nbytes, checksums, chunk_bytes, 0)
-            tensors[name] = new(StoredTensor, (dtype, shape, (new(Part, fields),)))
-            count += 1
-            position = found.end()
-        return count, position
-
-    def _careful(self, position: int) -> int:
-        """Reads one tensor, whatever there is to it; answers where it ends."""
-        found = _PLAIN.match(self._text, position)
-        key, end = parse_value(self._text, position)
-        if not isinstance(key, str):
-            raise MalformedError("no valid JSON (a name should be a string)")
-        value, end = parse_value(self._text, self._behind(": ", end))
-        fields = Fields(value, repr(key), self._outer)
-        tensor = _tensor(key, fields, self._files, self._chunk_bytes)
-        self._tensors[key] = tensor
-        if found is not None:
-            _, type_name, sizes, _, _, length, _ = found.groups()
-            self._forms[type_name, sizes, length] = tensor
-        return end
-
-    def _behind(self, separator: str, position: int) -> int:
-        if not self._text.startswith(separator, position):
-            raise MalformedError(f"no valid JSON ({separator!r} should be in {self._outer.name})")
-        return position + len(separator)
 
 
 def _writers(members: Fields) -> dict[str, str]:
@@ -330,45 +192,105 @@ def _file(name: str) -> str:
         raise MalformedError(error.message) from None
 
 
-def _tensor(
-    key: str, fields: Fields, files: Mapping[str, StoredFile], chunk_bytes: int
-) -> StoredTensor:
-    fields.only("dtype", "shape", "parts")
+def _tensors(root: Fields, files: Mapping[str, StoredFile], chunk_bytes: int) -> Tensors:
+    """The tensors: `weight_map` has their names, `tensors` the rest, in the same order."""
+    file_of = root.fields("weight_map").texts()
+    columns = root.fields("tensors")
+    columns.only("forms", "form", "offset", "checksums")
+    forms = [_form(fields) for fields in columns.objects("forms")]
+    names = list(file_of)
+    form = columns.column("form", len(names), len(forms) - 1)
+    # Counted in Python's integers: what a form claims need not fit into any other.
+    uses = np.bincount(form, minlength=len(forms)).tolist()
+    counts = [chunk_count(form.nbytes, chunk_bytes) for form in forms]
+    checksum_count = sum(map(operator.mul, uses, counts))
+    numbers = {name: number for number, name in enumerate(files)}
+    file = list(map(numbers.get, file_of.values(), repeat(ABSENT)))
+    rows = Rows(
+        names=names,
+        files=list(files),
+        file=np.array(file, np.int64),
+        forms=forms,
+        form=form,
+        offset=columns.column("offset", len(names)),
+        checksums=columns.checksums("checksums", checksum_count),
+        first=_before(np.array(counts, np.int64)[form]),
+        chunk_bytes=chunk_bytes,
+    )
+    _check_places(rows, files, file_of)
+    tensors = Tensors(rows)
+    _check_parts(tensors)
+    return tensors
+
+
+def _before(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """For each count the sum of those before it."""
+    sums: NDArray[np.int64] = np.cumsum(counts) - counts
+    return sums
+
+
+def _form(fields: Fields) -> StoredForm:
+    fields.only("dtype", "shape", "bytes", "begin", "size")
     try:
         dtype = as_dtype(fields.text("dtype"))
     except TypeError as error:
-        raise MalformedError(f"{key!r:.100}: {error}") from None
+        raise MalformedError(f"a form of 'tensors': {error}") from None
+    if dtype.is_ref:
+        raise MalformedError(f"a form of 'tensors' is of type {dtype.name}, which is not stored")
     shape = fields.integers("shape")
-    parts = tuple(
-        _part(key, part, files, chunk_bytes, dtype, shape) for part in fields.objects("parts")
-    )
-    if dtype.is_ref or not cover([part.box for part in parts], shape):
-        raise MalformedError(f"the parts of {key!r:.100} are not the whole tensor")
-    return StoredTensor(dtype, shape, parts)
-
-
-def _part(
-    key: str,
-    fields: Fields,
-    files: Mapping[str, StoredFile],
-    chunk_bytes: int,
-    dtype: DType,
-    shape: tuple[int, ...],
-) -> Part:
-    fields.only("file", "offset", "bytes", "checksums", "begin", "shape")
     box = Box.whole(shape)
     if "begin" in fields:
-        box = Box(fields.integers("begin"), fields.integers("shape"))
+        box = Box(fields.integers("begin"), fields.integers("size"))
         if not box.fits(shape):
-            raise MalformedError(f"a part of {key!r:.100} lies outside of it")
+            where = f"{list(box.shape)} from {list(box.begin)}"
+            raise MalformedError(f"{where} lies outside of a tensor of shape {list(shape)}")
     nbytes = fields.integer("bytes")
-    part = Part(
-        box=box,
-        file=fields.text("file"),
-        offset=fields.integer("offset"),
-        nbytes=nbytes,
-        checksums=fields.checksums("checksums", chunk_count(nbytes, chunk_bytes)),
-        chunk_bytes=chunk_bytes,
-    )
-    check_part(key, part, files, dtype)
-    return part
+    check_size(f"a tensor of shape {list(box.shape)}", nbytes, box.shape, dtype)
+    return StoredForm(dtype, shape, box, nbytes)
+
+
+def _check_places(rows: Rows, files: Mapping[str, StoredFile], file_of: Mapping[str, str]) -> None:
+    """Refuses a part that is not within its file, or that takes bytes of another.
+
+    Raises:
+        MalformedError: there is one.
+    """
+    if not rows.names:
+        return
+    for row in np.flatnonzero(rows.file == ABSENT)[:1].tolist():
+        name = rows.names[row]
+        raise MalformedError(f"{name!r:.100} is in {file_of[name]!r:.100}, which is not listed")
+    begins = np.array([file.header_bytes for file in files.values()], np.int64)
+    ends = np.array([file.nbytes or 0 for file in files.values()], np.int64)
+    sizes, offset = rows.sizes(), rows.offset
+    # None of these is negative, so there is no overflow here, which there would be in a sum.
+    is_outside = (offset < begins[rows.file]) | (offset > ends[rows.file] - sizes)
+    for row in np.flatnonzero(is_outside)[:1].tolist():
+        raise MalformedError(
+            f"{rows.names[row]!r:.100} is not within the file {rows.files[rows.file[row]]!r:.100}"
+        )
+    order = np.flatnonzero(sizes)
+    order = order[np.lexsort((offset[order], rows.file[order]))]
+    file, first, end = rows.file[order], offset[order], (offset + sizes)[order]
+    for at in np.flatnonzero((file[1:] == file[:-1]) & (first[1:] < end[:-1]))[:1].tolist():
+        one, other = rows.names[order[at]], rows.names[order[at + 1]]
+        raise MalformedError(f"{one!r:.100} and {other!r:.100} have bytes in common")
+
+
+def _check_parts(tensors: Tensors) -> None:
+    """Refuses parts that do not make up a tensor.
+
+    Raises:
+        MalformedError: there are some.
+    """
+    rows = tensors.rows
+    for row in chain.from_iterable(tensors.in_parts.values()):
+        name, box = rows.names[row], rows.forms[rows.form[row]].box
+        if not name.endswith(str(box)):
+            raise MalformedError(f"{name!r:.100} is no name of the part {box} of a tensor")
+    for key, own in tensors.in_parts.items():
+        forms = [rows.forms[rows.form[row]] for row in own]
+        dtype, shape, _, _ = forms[0]
+        is_one = {(form.dtype, form.shape) for form in forms} == {(dtype, shape)}
+        if not is_one or tensors.is_whole(key) or not cover([form.box for form in forms], shape):
+            raise MalformedError(f"the parts of {key!r:.100} are not the whole tensor")

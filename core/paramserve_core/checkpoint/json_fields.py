@@ -13,6 +13,9 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 MAX_NAME_BYTES = 4096
 MAX_RANK = 32
 MAX_INT = (1 << 63) - 1
@@ -38,21 +41,12 @@ def parse_object(text: bytes | str) -> Fields:
 def parse_first(text: bytes) -> Fields:
     """The JSON object that `text` begins with, whatever follows."""
     try:
-        decoded = text.decode()
-    except UnicodeDecodeError as error:
-        raise MalformedError(f"no valid JSON ({error})") from None
-    return Fields(parse_value(decoded, 0)[0], "the file")
-
-
-def parse_value(text: str, position: int) -> tuple[Any, int]:
-    """The JSON value at a position of `text`, and where it ends; whatever follows."""
-    try:
-        value: tuple[Any, int] = _DECODER.raw_decode(text, position)
+        value, _ = _DECODER.raw_decode(text.decode())
     except (ValueError, RecursionError) as error:
         if isinstance(error, MalformedError):
             raise
         raise MalformedError(f"no valid JSON ({error})") from None
-    return value
+    return Fields(value, "the file")
 
 
 def quoted(text: str) -> str:
@@ -88,11 +82,6 @@ class Fields:
         self._outer = outer
         if not isinstance(value, dict):
             raise MalformedError(f"{self._where} should be an object, is {_shown(value)}")
-
-    @property
-    def name(self) -> str:
-        """What the object is called in errors."""
-        return self._name
 
     @property
     def _where(self) -> str:
@@ -137,9 +126,36 @@ class Fields:
         """A member that is 8 hexadecimal digits."""
         return self._checksum(name, self._get(name))
 
-    def checksums(self, name: str, count: int) -> tuple[int, ...]:
-        """A member that is `count` times 8 hexadecimal digits."""
-        return tuple([self._checksum(name, value) for value in self._items(name, count)])
+    def checksums(self, name: str, count: int) -> NDArray[np.uint32]:
+        """A member that is a string of `count` times 8 hexadecimal digits."""
+        value = self._get(name)
+        if isinstance(value, str) and len(value) == 8 * count:
+            try:
+                # Blanks, which are passed over, would be missing here.
+                return np.frombuffer(bytes.fromhex(value), ">u4", count).astype(np.uint32)
+            except ValueError:
+                pass
+        raise self._wrong(name, f"a string of {8 * count} hexadecimal digits", value)
+
+    def column(self, name: str, count: int, maximum: int = MAX_INT) -> NDArray[np.int64]:
+        """A member that is a list of `count` integers from 0."""
+        values = self._get(name)
+        # A bool is an integer to NumPy, and a list is a row.
+        if isinstance(values, list) and len(values) == count and set(map(type, values)) <= {int}:
+            try:
+                column = np.array(values, np.int64)
+            except OverflowError:
+                column = np.array([-1])
+            if not count or (column.min() >= 0 and column.max() <= maximum):
+                return column
+        raise self._wrong(name, f"a list of {count} integers from 0 to {maximum}", values)
+
+    def texts(self) -> dict[str, str]:
+        """All members, which are strings."""
+        if set(map(type, self._members.values())) <= {str}:
+            return dict(self._members)
+        name = next(name for name, value in self._members.items() if not isinstance(value, str))
+        raise self._wrong(name, "a string", self._members[name])
 
     def integers(self, name: str, minimum: int = 0) -> tuple[int, ...]:
         """A member that is a list of at most 32 integers."""
@@ -154,12 +170,6 @@ class Fields:
         if not isinstance(values, list):
             raise self._wrong(name, "a list", values)
         return [Fields(value, f"an item of {name!r}", self) for value in values]
-
-    def _items(self, name: str, count: int) -> list[Any]:
-        values = self._get(name)
-        if not isinstance(values, list) or len(values) != count:
-            raise self._wrong(name, f"a list of {count}", values)
-        return values
 
     def _integer(self, name: str, value: Any, minimum: int, maximum: int) -> int:
         if isinstance(value, int) and not isinstance(value, bool) and minimum <= value <= maximum:
