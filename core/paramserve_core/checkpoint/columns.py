@@ -102,6 +102,20 @@ class Rows:
         )
 
 
+NO_ROWS: Final = Rows(
+    names=(),
+    files=(),
+    file=np.zeros(0, np.int64),
+    forms=(),
+    form=np.zeros(0, np.int64),
+    offset=np.zeros(0, np.int64),
+    checksums=np.zeros(0, np.uint32),
+    first=np.zeros(0, np.int64),
+    chunk_bytes=1,
+)
+"""What there is in columns of the other formats."""
+
+
 class Tensors(Mapping[str, StoredTensor]):
     """Tensors by name, of which each becomes an object when it is asked for.
 

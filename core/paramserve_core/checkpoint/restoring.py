@@ -11,7 +11,7 @@ several threads at a time; different restores run side by side.
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -20,14 +20,15 @@ from numpy.typing import NDArray
 from paramserve_core.checkpoint.assembly import Piece, Value
 from paramserve_core.checkpoint.casting import cast
 from paramserve_core.checkpoint.collector import collector_paused
+from paramserve_core.checkpoint.columns import NO_ROWS, Integers, Tensors
 from paramserve_core.checkpoint.disk import Disk, DiskFile
 from paramserve_core.checkpoint.entries import EntryList, EntryLists
 from paramserve_core.checkpoint.finding import decode
 from paramserve_core.checkpoint.index import Index, layout_of
 from paramserve_core.checkpoint.local import check_file, read_pieces
 from paramserve_core.checkpoint.places import CheckpointPlace, Places, check_save_id
-from paramserve_core.checkpoint.runs import SmallTensor, read_small
-from paramserve_core.checkpoint.variables import Fit, fits
+from paramserve_core.checkpoint.runs import SmallTensors, read_small
+from paramserve_core.checkpoint.variables import Fit, Fits, fits
 from paramserve_core.errors import (
     FailedPreconditionError,
     InvalidArgumentError,
@@ -51,7 +52,7 @@ class _Restore:
     def __init__(self, owner: str, wanted: EntryList) -> None:
         self.owner = owner
         self.wanted = wanted
-        self.fits: list[Fit] = []
+        self.fits: Fits | None = None
         self.values: dict[int, Value] = {}
         self.arrays: list[NDArray[Any] | None] = [None] * len(wanted)
         self.staged = messages.StageRestoreResponse()
@@ -66,25 +67,27 @@ class _Restore:
         """What the entries name; makes the variables that there are not."""
 
         def make(number: int, name: str, container: str) -> Variable:
-            fit = self.fits[number]
+            fit = self.fit(number)
             return store.get_or_create(name, container, fit.dtype, fit.declared)
 
         return self.wanted.variables_made(store, make)
 
-    def plan_values(self, index: Index, numbers: Sequence[int]) -> None:
+    def fit(self, number: int) -> Fit:
+        """What an entry takes of its tensor."""
+        assert self.fits is not None, "staging begins with them"
+        return self.fits[number]
+
+    def plan_values(self, index: Index, numbers: Iterable[int]) -> None:
         """Has the values of these entries put together from pieces."""
         # In ordinary memory: a first touch of memory that clients can map costs several times as
         # much, which can wait until the variable is used.
         for number in numbers:
-            fit = self.fits[number]
+            fit = self.fit(number)
             self.values[number] = Value(index, self.wanted.keys[number], fit.box, shape=fit.shape)
 
-    def files(self, small: Sequence[SmallTensor]) -> dict[str, None]:
-        """The files that there is something to read of."""
-        names = dict.fromkeys([tensor.part.file for tensor in small])
-        for value in self.values.values():
-            names.update(dict.fromkeys([piece.file for piece in value.pieces]))
-        return names
+    def files(self) -> dict[str, None]:
+        """The files of which there are pieces to read."""
+        return dict.fromkeys(p.file for value in self.values.values() for p in value.pieces)
 
     def pieces_on(self, files: Collection[str]) -> list[Piece]:
         """The pieces that are in these files; the others are missing from now on."""
@@ -109,7 +112,7 @@ class _Restore:
         """Lets go of everything: that it was carried out is known until the session ends."""
         self.is_committed = True
         self.arrays = []
-        self.fits = []
+        self.fits = None
         self.wanted = EntryList(b"")
 
     def begin_fill(self, key: _Range) -> list[Piece]:
@@ -129,7 +132,7 @@ class _Restore:
             is_last = not self._outstanding and not self.is_complete
         if is_last:
             for number, value in self.values.items():
-                fit, key = self.fits[number], self.wanted.keys[number]
+                fit, key = self.fit(number), self.wanted.keys[number]
                 self.arrays[number] = cast(value.finish(), fit.stored, fit.dtype, key)
             self.values = {}
             self.is_complete = True
@@ -242,7 +245,7 @@ class Restores:
             # Looked up again, if a container has been cleared since.
             variables = restore.variables(self._store)
             arrays = [array for array in restore.arrays if array is not None]  # None is missing.
-            before = assign_all(list(zip(variables, arrays, strict=True)))
+            before = assign_all(variables, arrays)
         self._runtime.submit(before.clear)
         restore.committed()
 
@@ -282,42 +285,31 @@ class Restores:
         finally:
             file.close()
 
-    def _plan(self, restore: _Restore, index: Index, path: str) -> list[SmallTensor]:
-        """Finds what each entry takes and whether its variable can have it; answers what is small.
-
-        What is not small is put together by a `Value`.
-        """
+    def _plan(self, restore: _Restore, index: Index, path: str) -> Fits:
+        """Finds what each entry takes, and whether its variable can have it."""
         wanted = restore.wanted
-        restore.fits = fits(index, wanted, path)
+        found = restore.fits = fits(index, wanted, path)
         variables = restore.variables(self._store)
         again = wanted.again
         if again is not None:
             raise InvalidArgumentError(
                 None, None, f"{again.node}: the restore names this variable twice"
             )
-        tensors = index.tensors
-        small = []
-        new = tuple.__new__  # A third of the time, of a class that adds nothing to it.
-        for number, (key, fit, variable) in enumerate(
-            zip(wanted.keys, restore.fits, variables, strict=True)
-        ):
-            if not (fit.is_declared or variable.shape.is_compatible_with(fit.shape)):
+        for number in found.undeclared:
+            fit, variable = found[number], variables[number]
+            if not variable.shape.is_compatible_with(fit.shape):
                 raise InvalidArgumentError(
                     None,
                     None,
-                    f"{key}: shape {list(fit.shape)} in the checkpoint {path!r}, the "
-                    f"variable {variable.name} on the server has {variable.shape}",
+                    f"{wanted.keys[number]}: shape {list(fit.shape)} in the checkpoint {path!r}, "
+                    f"the variable {variable.name} on the server has {variable.shape}",
                 )
-            if fit.is_small:
-                parts = tensors[key].parts
-                if len(parts) == 1 and len(parts[0].checksums) == 1:
-                    tensor = (number, key, parts[0], fit.numpy_dtype, fit.shape)
-                    small.append(new(SmallTensor, tensor))
-        growth = sum([fit.nbytes for fit in restore.fits]) - sum([v.nbytes for v in variables])
-        if growth > 0:  # Whether the commit will find room.
-            self._store.budget.change(growth, path)
-            self._store.budget.change(-growth, path)
-        return small
+        if self._store.budget.is_limited:
+            growth = found.nbytes - sum([v.nbytes for v in variables])
+            if growth > 0:  # Whether the commit will find room.
+                self._store.budget.change(growth, path)
+                self._store.budget.change(-growth, path)
+        return found
 
     def _stage(
         self, restore: _Restore, request: messages.StageRestoreRequest, place: CheckpointPlace
@@ -326,22 +318,19 @@ class Restores:
         try:
             with collector_paused():
                 index = decode(layout_of(request.format), request.index, str(place))
-                small = self._plan(restore, index, request.path)
-                if len(small) < len(restore.wanted):
-                    others = set(range(len(restore.wanted)))
-                    others.difference_update([tensor.number for tensor in small])
-                    restore.plan_values(index, sorted(others))
-                names = restore.files(small)
-                files = self._open(names, place)
+                found = self._plan(restore, index, request.path)
+                numbers, small = _small(index, found)
+                others = np.delete(np.arange(len(restore.wanted)), numbers)
+                restore.plan_values(index, others.tolist())
+                files = self._open(restore.files() | dict.fromkeys(small.files), place)
                 for name, file in files.items():
                     check_file(file, index.files[name])
-                if len(files) < len(names):
-                    lacking = [tensor.number for tensor in small if tensor.part.file not in files]
-                    small = [tensor for tensor in small if tensor.part.file in files]
-                    restore.plan_values(index, lacking)
+                is_here = small.are_in(files)
+                restore.plan_values(index, numbers[~is_here].tolist())
                 pieces = restore.pieces_on(files)
-                read_small(self._runtime, files, small, restore.arrays)
-                del small
+                arrays = read_small(self._runtime, files, small.taken(is_here))
+                for number, array in zip(numbers[is_here].tolist(), arrays, strict=True):
+                    restore.arrays[number] = array
             read_pieces(self._runtime, files, pieces)
             restore.filled(0)
         finally:
@@ -368,3 +357,16 @@ class Restores:
                 None, None, f"there is no restore {restore_id} on this task: it was given up"
             )
         return restore
+
+
+def _small(index: Index, found: Fits) -> tuple[Integers, SmallTensors]:
+    """The entries that take small tensors, and these."""
+    tensors = index.tensors
+    rows = tensors.rows if isinstance(tensors, Tensors) else NO_ROWS
+    numbers = np.flatnonzero(found.small(rows))
+    return numbers, SmallTensors(
+        rows=rows,
+        row=found.row[numbers],
+        kind=found.kind[numbers],
+        kinds=[(fit.numpy_dtype, fit.shape) for fit in found.kinds],
+    )

@@ -52,10 +52,11 @@ def bytes_of(array: Array) -> memoryview:
     return contiguous.reshape(-1).view(np.uint8).data
 
 
-def fix_byte_order(array: Array) -> None:
-    """Puts what was read into an array's memory into this machine's byte order."""
+def fix_byte_order(*arrays: Array) -> None:
+    """Puts what was read into arrays' memory into this machine's byte order."""
     if sys.byteorder == "big":
-        array.byteswap(inplace=True)
+        for array in arrays:
+            array.byteswap(inplace=True)
 
 
 def check_values(array: Array) -> None:

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from paramserve_core.checkpoint.casting import may_cast
+from paramserve_core.checkpoint.columns import ABSENT, Integers, Rows, Tensors
 from paramserve_core.checkpoint.entries import EntryList
 from paramserve_core.checkpoint.index import Index
 from paramserve_core.checkpoint.runs import is_small
@@ -85,7 +87,7 @@ def _taken(
 
 
 class Fit(NamedTuple):
-    """What entries of one kind take of stored tensors of one kind.
+    """What entries of one kind take of stored tensors of one form.
 
     Attributes:
         dtype: the variable's.
@@ -94,8 +96,7 @@ class Fit(NamedTuple):
         box: which part of the tensor.
         shape: that the part gets in the variable.
         is_declared: whether the graph declares just that shape.
-        is_small: whether it is all of a tensor that can be read with its neighbours, as it is,
-            unless that is stored in parts.
+        is_small: whether it is all of a tensor that can be read with its neighbours, as it is.
         numpy_dtype: the type of the value's elements.
         nbytes: what the value takes; 0 for strings.
     """
@@ -111,7 +112,47 @@ class Fit(NamedTuple):
     nbytes: int
 
 
-def fits(index: Index, wanted: EntryList, path: str) -> list[Fit]:
+class Fits:
+    """What each entry takes of a checkpoint's tensors.
+
+    Attributes:
+        kinds: all that are different.
+        kind: for each entry, which of them.
+        row: for each entry, the row of its tensor, or `ABSENT`.
+    """
+
+    def __init__(self, kinds: Sequence[Fit], kind: Integers, row: Integers) -> None:
+        self.kinds = kinds
+        self.kind = kind
+        self.row = row
+
+    def __getitem__(self, number: int) -> Fit:
+        return self.kinds[int(self.kind[number])]
+
+    @property
+    def nbytes(self) -> int:
+        """What all values take."""
+        counts = np.bincount(self.kind, minlength=len(self.kinds)).tolist()
+        return sum(count * fit.nbytes for count, fit in zip(counts, self.kinds, strict=True))
+
+    @property
+    def undeclared(self) -> list[int]:
+        """The entries whose values have not just the shape that the graph declares."""
+        return np.flatnonzero(~self._those(lambda fit: fit.is_declared)).tolist()
+
+    def small(self, rows: Rows) -> NDArray[np.bool_]:
+        """For each entry whether it takes a tensor that can be read with its neighbours."""
+        found: NDArray[np.bool_] = (self.row != ABSENT) & self._those(lambda fit: fit.is_small)
+        widths = np.array([fit.numpy_dtype.itemsize for fit in self.kinds], np.int64)[self.kind]
+        # Elements stay where they are read, which has to be a place for them.
+        found[found] = rows.offset[self.row[found]] % widths[found] == 0
+        return found
+
+    def _those(self, is_one: Callable[[Fit], bool]) -> NDArray[np.bool_]:
+        return np.array([is_one(fit) for fit in self.kinds], np.bool_)[self.kind]
+
+
+def fits(index: Index, wanted: EntryList, path: str) -> Fits:
     """What each entry takes of a checkpoint's tensors.
 
     Args:
@@ -123,19 +164,28 @@ def fits(index: Index, wanted: EntryList, path: str) -> list[Fit]:
         NotFoundError: there is no tensor of a name.
         InvalidArgumentError: the type or shape of one is not the variable's.
     """
-    known: dict[Hashable, Fit] = {}
-    found = []
     tensors = index.tensors
-    for number, (key, kind) in enumerate(zip(wanted.keys, wanted.kinds, strict=True)):
+    kind, row = np.zeros(len(wanted), np.int64), np.full(len(wanted), ABSENT, np.int64)
+    kinds: list[Fit] = []
+    if isinstance(tensors, Tensors):
+        row = tensors.find_rows(wanted.keys)
+        numbers = np.flatnonzero(row != ABSENT)
+        forms = tensors.rows.form[row[numbers]]
+        pairs = np.array(wanted.kinds, np.int64)[numbers] * len(tensors.rows.forms) + forms
+        _, firsts, kind[numbers] = np.unique(pairs, return_index=True, return_inverse=True)
+        kinds = [_fit(index, wanted.entries[number], path) for number in numbers[firsts].tolist()]
+    known: dict[Hashable, int] = {}
+    for number in np.flatnonzero(row == ABSENT).tolist():
+        key = wanted.keys[number]
         tensor = tensors.get(key)
         if tensor is None:
             raise missing_key(key, tensors, path)
-        dtype, shape, _ = tensor
-        fit = known.get((kind, shape))
-        if fit is None or fit.stored is not dtype:
-            fit = known[kind, shape] = _fit(index, wanted.entries[number], path)
-        found.append(fit)
-    return found
+        form = (wanted.kinds[number], tensor.shape, tensor.dtype.name)
+        if form not in known:
+            known[form] = len(kinds)
+            kinds.append(_fit(index, wanted.entries[number], path))
+        kind[number] = known[form]
+    return Fits(kinds, kind, row)
 
 
 def _fit(index: Index, entry: CheckpointEntry, path: str) -> Fit:

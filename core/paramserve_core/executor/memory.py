@@ -58,6 +58,11 @@ class StoreBudget:
         """Bytes in buffers of variables now."""
         return self._used_bytes
 
+    @property
+    def is_limited(self) -> bool:
+        """Whether `change` may refuse anything."""
+        return self._limit_bytes is not None
+
     def change(self, delta_bytes: int, name: str) -> None:
         """Adds `delta_bytes` on behalf of the variable `name`.
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
+from operator import attrgetter
 from types import TracebackType
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,8 @@ from paramserve_core.executor.fair_lock import FairLock
 from paramserve_core.executor.variable import Variable, read_only
 
 Array = NDArray[Any]
+
+_SERIAL: Final = attrgetter("_serial")
 
 
 class Ref:
@@ -158,37 +161,33 @@ def read_all(variables: Sequence[Variable]) -> list[Array]:
         return [read_only(variable._value()) for variable in variables]
 
 
-def assign_all(values: Sequence[tuple[Variable, Array]]) -> list[Array | None]:
+def assign_all(variables: Sequence[Variable], values: Sequence[Array]) -> list[Array | None]:
     """Replaces the values of several variables, at one moment: all of them or none.
 
     Args:
-        values: variables, each at most once, and their new values, of their types and of any
-            shape; the arrays are kept, so nobody else may write to them. A lease is a reference to
-            the variable's array, and NumPy makes views refer to what they are views of: so none
-            of the arrays is a view itself. Those that are not in the store's memory are moved there
-            one by one, by the first step that reads or updates them.
+        variables: each at most once.
+        values: their new values, of their types and of any shape; the arrays are kept, so nobody
+            else may write to them. A lease is a reference to the variable's array, and NumPy makes
+            views refer to what they are views of. So arrays that are views themselves are never
+            written to; like others that are not in the store's memory they are moved there one by
+            one, by the first step that reads or updates them.
 
     Returns:
         What the variables had before, for the caller to drop: to free a gigabyte takes a while.
 
     Raises:
-        ValueError: an array is a view of another.
         ResourceExhaustedError: the store's memory limit; no variable was changed.
     """
-    for variable, value in values:
-        if type(value.base) is np.ndarray:
-            raise ValueError(f"{variable.name}: the value is a view, which leases cannot protect")
-    with _turns([variable for variable, _ in values]):
-        before = [variable._array for variable, _ in values]
-        if values:
-            first = values[0][0]
+    with _turns(variables):
+        before = [variable._array for variable in variables]
+        if variables:
             freed_bytes = sum([array.nbytes for array in before if array is not None])
-            taken_bytes = sum([value.nbytes for _, value in values])
-            first._budget.change(taken_bytes - freed_bytes, first.name)
-        for variable, value in values:
+            taken_bytes = sum([value.nbytes for value in values])
+            variables[0]._budget.change(taken_bytes - freed_bytes, variables[0].name)
+        for variable, value in zip(variables, values, strict=True):
+            is_away = type(value.base) is np.ndarray or not variable._memory.has(value)
             with variable._lock:
-                variable._array = value
-                variable._is_away = not variable._memory.has(value)
+                variable._array, variable._is_away = value, is_away
     return before
 
 
@@ -209,5 +208,4 @@ def _turns(variables: Iterable[Variable]) -> Iterator[None]:
 
 def _in_order(variables: Iterable[Variable]) -> list[Variable]:
     """The variables, each once, in the order in which their locks are taken."""
-    distinct = {variable._serial: variable for variable in variables}
-    return [distinct[serial] for serial in sorted(distinct)]
+    return sorted(set(variables), key=_SERIAL)

@@ -1,8 +1,10 @@
-"""Small tensors are read with their neighbours: each is checked, and gets memory of its own."""
+"""Small tensors are read with their neighbours: each is checked, and stays where it was read."""
 
 from __future__ import annotations
 
+import math
 import zlib
+from typing import NamedTuple
 
 import ml_dtypes
 import numpy as np
@@ -11,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paramserve_core import dtypes
+from paramserve_core.checkpoint.columns import Rows, StoredForm
 from paramserve_core.checkpoint.index import Layout, Part, StoredTensor
-from paramserve_core.checkpoint.runs import SMALL_BYTES, SmallTensor, is_small, read_small
+from paramserve_core.checkpoint.runs import SMALL_BYTES, SmallTensors, is_small, read_small
 from paramserve_core.checkpoint.slices import Box
 from paramserve_core.errors import DataLossError
 from paramserve_core.runtime import ThreadRuntime
@@ -32,19 +35,49 @@ class CountingFile:
         buffer[:] = self.content[offset : offset + len(buffer)]
 
 
-def stored(file: CountingFile, number: int, offset: int, array, name="f") -> SmallTensor:
-    """Puts an array into a file; what is wanted of it."""
+class Stored(NamedTuple):
+    """A tensor in a file, and that it is wanted."""
+
+    file: str
+    offset: int
+    checksum: int
+    dtype: np.dtype
+    shape: tuple[int, ...]
+
+
+def stored(file: CountingFile, offset: int, array, name="f") -> Stored:
+    """Puts an array into a file."""
     content = array.reshape(-1).view(np.uint8).tobytes()
     file.content[offset : offset + len(content)] = content
-    checksum = zlib.crc32(content)
-    part = Part(Box.whole(array.shape), name, offset, len(content), (checksum,), 1 << 20)
-    return SmallTensor(number, f"t{number}", part, array.dtype, array.shape)
+    return Stored(name, offset, zlib.crc32(content), array.dtype, array.shape)
 
 
-def read(files, wanted):
-    arrays = [None] * len(wanted)
-    read_small(RUNTIME, files, wanted, arrays)
-    return arrays
+def wanted_of(found: list[Stored]) -> SmallTensors:
+    """These tensors, each of a form of its own, and another one between any two of them."""
+    files = sorted({tensor.file for tensor in found})
+    nbytes = [tensor.dtype.itemsize * math.prod(tensor.shape) for tensor in found]
+    box, count = Box.whole(()), len(found)
+    rows = Rows(
+        names=[f"t{row // 2}" if row % 2 else "other" for row in range(2 * count)],
+        files=files,
+        file=np.repeat([files.index(tensor.file) for tensor in found], 2).astype(np.int64),
+        forms=[StoredForm(dtypes.uint8, (), box, size) for size in nbytes],
+        form=np.repeat(np.arange(count), 2),
+        offset=np.repeat(np.array([tensor.offset for tensor in found], np.int64), 2),
+        checksums=np.array([tensor.checksum for tensor in found], np.uint32),
+        first=np.repeat(np.arange(count), 2),
+        chunk_bytes=1 << 20,
+    )
+    return SmallTensors(
+        rows=rows,
+        row=np.arange(count) * 2 + 1,
+        kind=np.arange(count),
+        kinds=[(tensor.dtype, tensor.shape) for tensor in found],
+    )
+
+
+def read(files, found):
+    return read_small(RUNTIME, files, wanted_of(found))
 
 
 ARRAYS = st.tuples(
@@ -64,22 +97,40 @@ def test_every_tensor_comes_back_wherever_it_lies(arrays, order):
         name = order.choice(sorted(files))
         array = ((np.arange(np.prod(shape, dtype=int)) + number) % 2).astype(dtype)
         array = array.reshape(shape)
-        wanted.append(stored(files[name], number, ends[name] + gap, array, name))
-        ends[name] += gap + array.nbytes
+        offset = -(-(ends[name] + gap) // array.itemsize) * array.itemsize
+        wanted.append(stored(files[name], offset, array, name))
+        ends[name] = offset + array.nbytes
         values.append(array)
-    order.shuffle(wanted)
+    shuffled = list(zip(wanted, values, strict=True))
+    order.shuffle(shuffled)
+    wanted, values = zip(*shuffled, strict=True) if shuffled else ((), ())
     for value, found in zip(values, read(files, wanted), strict=True):
         assert found.dtype == value.dtype
         assert found.shape == value.shape
         assert found.tobytes() == value.tobytes()
-        assert found.flags.owndata
+        assert found.flags.aligned
         assert found.flags.writeable
+
+
+def test_arrays_are_views_of_what_was_read_unless_most_of_that_is_of_others():
+    file = CountingFile(bytes(100_000))
+    close = [stored(file, 4000 * i, np.full(900, i, np.float32)) for i in range(10)]
+    apart = [stored(file, 50_000 + 4000 * i, np.full(400, i, np.float32)) for i in range(10)]
+    assert len({id(array.base) for array in read({"f": file}, close)}) == 1
+    assert all(array.flags.owndata for array in read({"f": file}, apart))
+
+
+def test_a_tensor_may_be_wanted_twice():
+    file = CountingFile(bytes(100))
+    tensor = stored(file, 8, np.arange(5, dtype=np.float32))
+    found = read({"f": file}, [tensor, tensor])
+    assert [array.tolist() for array in found] == [[0, 1, 2, 3, 4]] * 2
 
 
 def test_neighbours_are_read_together_and_what_lies_far_between_is_not():
     file = CountingFile(bytes(10 << 20))
-    near = [stored(file, i, 4000 * i, np.full(900, i, np.float32)) for i in range(1000)]
-    far = stored(file, 1000, 9 << 20, np.ones(5, np.float32))
+    near = [stored(file, 4000 * i, np.full(900, i, np.float32)) for i in range(1000)]
+    far = stored(file, 9 << 20, np.ones(5, np.float32))
     read({"f": file}, [*near, far])
     assert len(file.reads) <= 6  # 4 MB, a megabyte at a time, and one more.
     assert sum(nbytes for _, nbytes in file.reads) <= 4_000_020
@@ -88,7 +139,7 @@ def test_neighbours_are_read_together_and_what_lies_far_between_is_not():
 @pytest.mark.parametrize("number", [0, 1, 2])
 def test_damage_is_found_in_the_tensor_that_has_it(number):
     file = CountingFile(bytes(1000))
-    wanted = [stored(file, i, 100 * i, np.arange(25, dtype=np.float32)) for i in range(3)]
+    wanted = [stored(file, 100 * i, np.arange(25, dtype=np.float32)) for i in range(3)]
     file.content[100 * number + 40] ^= 1
     reason = f"bytes {100 * number} to {100 * number + 99}, which belong to the tensor 't{number}'"
     with pytest.raises(DataLossError, match=reason):
@@ -97,7 +148,7 @@ def test_damage_is_found_in_the_tensor_that_has_it(number):
 
 def test_a_bool_that_is_none_is_refused():
     file = CountingFile(bytes(10))
-    wanted = stored(file, 0, 0, np.array([0, 2], np.uint8))
+    wanted = stored(file, 0, np.array([0, 2], np.uint8))
     with pytest.raises(DataLossError, match="t0: a bool is neither 0 nor 1"):
         read({"f": file}, [wanted._replace(dtype=np.dtype(np.bool_))])
 

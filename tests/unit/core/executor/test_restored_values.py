@@ -22,7 +22,7 @@ class FullPool(SegmentPool):
 def restored(pool):
     store = VariableStore(memory=pool)
     v = store.get_or_create("v", "", float32, TensorShape([ELEMENTS]))
-    assign_all([(v, np.full(ELEMENTS, 3, np.float32))])
+    assign_all([v], [np.full(ELEMENTS, 3, np.float32)])
     return v
 
 
@@ -95,5 +95,29 @@ def test_small_values_stay_where_they_are():
     store = VariableStore(memory=SegmentPool())
     v = store.get_or_create("v", "", float32, TensorShape([4]))
     value = np.full(4, 3, np.float32)
-    assign_all([(v, value)])
+    assign_all([v], [value])
     assert v.read().base is value
+
+
+def test_views_of_one_array_are_never_written_to():
+    store = VariableStore()
+    block = np.arange(8, dtype=np.float32)
+    variables = [store.get_or_create(n, "", float32, TensorShape([4])) for n in ("v", "w")]
+    assign_all(variables, [block[:4], block[4:]])
+    (before,) = read_all(variables[:1])
+    for v in variables:
+        with Update(Ref(v)) as (array,):
+            array += 1
+            del array
+    assert before.tolist() == [0, 1, 2, 3]
+    assert block.tolist() == list(range(8))
+    assert variables[1].read().tolist() == [5, 6, 7, 8]
+
+
+def test_a_view_is_left_behind_by_the_first_read():
+    store = VariableStore()
+    v = store.get_or_create("v", "", float32, TensorShape([4]))
+    block = np.arange(8, dtype=np.float32)
+    assign_all([v], [block[:4]])
+    assert v.read().base is not block
+    assert v.read().tolist() == [0, 1, 2, 3]

@@ -232,7 +232,7 @@ def test_an_update_that_cannot_begin_leaves_everything_unlocked(store):
     assert not w._turn.is_held
     assert not v._lock.locked()
     assert not w._lock.locked()
-    assign_all([(w, np.zeros(4, np.float32))])
+    assign_all([w], [np.zeros(4, np.float32)])
     with Update(Ref(v), Ref(w), Ref(v)) as (first, other, again):
         assert first is again
         assert first is not other
