@@ -5,8 +5,9 @@ is checked there and stays there: its array is a view of the block. So of 100,00
 a checksum and a view, not a call to the disk, memory of its own, and the objects by which
 `assembly` puts large ones together.
 
-A block lives as long as one of its arrays. Its tensors are at least half of it, or else their
-arrays are copies; so what is left of it for the sake of a few is no more than was restored.
+A block lives as long as one of its arrays, which may be until each variable has been updated. Its
+tensors are at least half of it, or else their arrays are copies; so blocks that are left for the
+sake of a few take no more than twice what was restored.
 
 One thread takes tensors out of what was read while others read: each of those steps is so short
 that threads doing them side by side would mostly take the interpreter from each other, which was

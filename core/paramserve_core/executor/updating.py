@@ -169,8 +169,8 @@ def assign_all(variables: Sequence[Variable], values: Sequence[Array]) -> list[A
         values: their new values, of their types and of any shape; the arrays are kept, so nobody
             else may write to them. A lease is a reference to the variable's array, and NumPy makes
             views refer to what they are views of. So arrays that are views themselves are never
-            written to; like others that are not in the store's memory they are moved there one by
-            one, by the first step that reads or updates them.
+            written to: the first update of each makes a copy. Those that are not in the store's
+            memory are moved there one by one, by the first step that reads or updates them.
 
     Returns:
         What the variables had before, for the caller to drop: to free a gigabyte takes a while.

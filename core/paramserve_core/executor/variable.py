@@ -180,8 +180,13 @@ class Variable(_Holder):
             self._lock.release()
 
     def _bring_home(self) -> None:
-        """Moves a restored value into the store's memory; who updates it at the moment does so."""
-        if not self._turn.try_acquire():
+        """Moves a restored value into the store's memory; who updates it at the moment does so.
+
+        A view stays until an update: it is small, and to move 100,000 takes longer than to restore
+        them.
+        """
+        array = self._array
+        if array is None or type(array.base) is np.ndarray or not self._turn.try_acquire():
             return
         try:
             if self._is_away and self._array is not None:
