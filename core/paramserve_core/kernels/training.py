@@ -73,8 +73,8 @@ _SHORT_RULES: Final[dict[str, Rule]] = {"GradientDescent": update_rules.gradient
 """The rules of short forms, where they are others."""
 
 _INTO: Final = frozenset({update_rules.fused_gradient_descent})
-"""The rules whose update takes `out`, where the new variable goes if not where the old one is. They
-read and write so little that copying the variable first would double it."""
+"""The rules whose update takes `out`, where the new variable goes if not where the old one is: they
+do so little that even copying a block first, which others do, can be felt."""
 
 
 @functools.cache
@@ -119,15 +119,15 @@ def _kernel_of(op: str, rule: Rule) -> KernelFunction:
         grad: Array = inputs[layout.grad]
         block_update = rule(layout.settings(node, inputs))
         is_whole = layout.indices is None
-        fills = rule in _INTO and is_whole and grad.nbytes > BLOCK_BYTES
+        fills = is_whole and grad.nbytes > BLOCK_BYTES
         update = Update(*refs, lease=node.reads_output, is_whole=is_whole, fills=fills)
         with update as arrays:
             _check_slots(refs, arrays, grad)
             name = refs[0].variable.name
             if layout.indices is None:
                 _check_dense(name, arrays[0], grad)
-                before = update.before[0] if fills else arrays[0]
-                _update_dense(block_update, arrays, grad, None if before is arrays[0] else before)
+                before = update.before if fills else arrays
+                _update_dense(block_update, arrays, grad, before, takes_out=rule in _INTO)
             else:
                 indices: Array = inputs[layout.indices]
                 _check_sparse(name, arrays[0], grad, indices)
@@ -209,7 +209,11 @@ def _check_sparse(name: str, var: Array, grad: Array, indices: Array) -> None:
 
 
 def _update_dense(
-    update: BlockUpdate, arrays: Sequence[Array], grad: Array, before: Array | None = None
+    update: BlockUpdate,
+    arrays: Sequence[Array],
+    grad: Array,
+    before: Sequence[Array],
+    takes_out: bool = False,
 ) -> None:
     """Updates a variable and its slots.
 
@@ -217,7 +221,10 @@ def _update_dense(
         update: by a rule.
         arrays: the buffers.
         grad: the gradient.
-        before: the variable until now, for a rule of `_INTO`; None: it is in its buffer.
+        before: what the variable and its slots were until now. Where that is not the buffer, which
+            has arbitrary contents then, a block is copied just before it is updated: it is in the
+            cache, and copying costs little.
+        takes_out: whether the rule is one of `_INTO`.
     """
     half = is_half(grad.dtype)
     is_small = grad.nbytes <= BLOCK_BYTES and not half
@@ -230,11 +237,17 @@ def _update_dense(
         update(np.empty((SCRATCH_ROWS, grad.size), grad.dtype), gradient, *states)
         return
     dtype = compute_dtype(grad.dtype)
+    olds = [_as_vector(array) for array in before]
+    moved = [
+        (old, state)
+        for old, state, was, array in zip(olds, states, before, arrays, strict=True)
+        if was is not array
+    ]
 
     def update_block(start: int, stop: int, scratch: Array) -> None:
+        for old, state in moved:
+            np.copyto(state[start:stop], old[start:stop])
         update(scratch, gradient[start:stop], *(state[start:stop] for state in states))
-
-    olds = states if before is None else [_as_vector(before)]
 
     def update_into_block(start: int, stop: int, scratch: Array) -> None:
         part = slice(start, stop)
@@ -249,7 +262,7 @@ def _update_dense(
         for i, state in enumerate(states):
             np.copyto(state[start:stop], wide[i], casting="same_kind")
 
-    update_whole_block = update_block if before is None else update_into_block
+    update_whole_block = update_into_block if moved and takes_out else update_block
     for_each_block(
         gradient.size,
         update_half_block if half else update_whole_block,
@@ -272,7 +285,8 @@ def _update_rows(update: BlockUpdate, arrays: Sequence[Array], grad: Array, indi
     gradients = grad.reshape(len(indices), tables[0].shape[1])
     if gradients[0].nbytes > BLOCK_BYTES:
         for index, gradient in zip(indices.tolist(), gradients, strict=True):
-            _update_dense(update, [table[index] for table in tables], gradient)
+            states = [table[index] for table in tables]
+            _update_dense(update, states, gradient, before=states)
         return
     if isinstance(update, FusedUpdate) and update.update_rows(gradients, indices, tables):
         return

@@ -8,6 +8,8 @@ import pytest
 
 import kernel_driver
 from paramserve_core import dtypes, errors
+from paramserve_core.executor.program import Program
+from paramserve_core.executor.variable import Variable
 from paramserve_core.kernels import blocks, fused, training
 from paramserve_core.opdefs import find_op
 from update_cases import UpdateCase, variants
@@ -205,6 +207,38 @@ def test_an_update_of_what_somebody_reads_is_the_same_to_the_bit(op, changes, dt
     for value, copy in zip(before, copies, strict=True):
         np.testing.assert_array_equal(value, copy)
     del kept
+
+
+@pytest.mark.parametrize(("op", "changes"), DENSE)
+def test_a_large_update_of_what_somebody_reads_copies_no_variable_beforehand(
+    op, changes, tiny_blocks, monkeypatch
+):
+    case = case_of(op, changes)
+    step = case.start()
+    held = case.values(step)
+    copied = []
+    monkeypatch.setattr(Variable, "_copy", lambda _, value: copied.append(value) or value.copy())
+    case.update(step)
+    assert not copied
+    assert not any(map(np.shares_memory, held, case.values(step)))
+
+
+def test_a_variable_as_its_own_slot_is_updated_alike_whether_somebody_reads_it(tiny_blocks):
+    # No client makes such a graph, but a stranger may.
+    case = case_of("ApplyMomentum", {})
+    nodes = case._nodes()
+    assert nodes["update"].input[1] == "accum"
+    nodes["update"].input[1] = "var"
+    feeds = [f"{name}:0" for name in case.feeds]
+    program = Program([nodes["var"], nodes["update"]], received=feeds)
+    alone, read_meanwhile = case.start(), case.start()
+    held = read_meanwhile.store.find("var").read()
+    for step in (alone, read_meanwhile):
+        program.run(step, list(case.feeds.values()), {})
+    found, wanted = (step.store.find("var").read() for step in (read_meanwhile, alone))
+    np.testing.assert_array_equal(found, wanted)
+    np.testing.assert_array_equal(held, case.state["var"])
+    assert not np.array_equal(found, held)
 
 
 def test_updates_from_several_threads_are_all_applied():
