@@ -84,6 +84,20 @@ class Rows:
         """How many bytes each part takes."""
         return self.of_form([form.nbytes for form in self.forms])
 
+    def checksum_counts(self) -> Integers:
+        """How many checksums each part has."""
+        return self.of_form([chunk_count(form.nbytes, self.chunk_bytes) for form in self.forms])
+
+    def checksums_in_order(self) -> NDArray[np.uint32]:
+        """The checksums of all parts, in the order of these."""
+        counts = self.checksum_counts()
+        before = sums_before(counts)
+        if np.array_equal(before, self.first) and len(self.checksums) == counts.sum():
+            return self.checksums
+        numbers = np.repeat(self.first - before, counts) + np.arange(counts.sum())
+        found: NDArray[np.uint32] = self.checksums[numbers]
+        return found
+
     def of_form(self, values: Sequence[int]) -> Integers:
         """For each part that of these values which belongs to its form."""
         return np.array(values, np.int64)[self.form]
@@ -176,6 +190,46 @@ class Tensors(Mapping[str, StoredTensor]):
         if self._is_whole is None:
             return dict(zip(names, range(len(names)), strict=True))
         return {names[row]: row for row in np.flatnonzero(self._is_whole).tolist()}
+
+
+def whole_tensors(shards: Sequence[Rows]) -> Tensors | None:
+    """The tensors of several files, ordered by name; None if some are in parts, or have one name.
+
+    Args:
+        shards: what is in each file; `chunk_bytes` is the same.
+    """
+    names = list(chain.from_iterable(shard.names for shard in shards))
+    is_whole = all(form.is_whole for shard in shards for form in shard.forms)
+    if not shards or not is_whole or len(set(names)) < len(names):
+        return None
+    numbers: dict[StoredForm, int] = {}
+    forms = []
+    for shard in shards:
+        own = [numbers.setdefault(form, len(numbers)) for form in shard.forms]
+        forms.append(shard.of_form(own))
+    known = sums_before(np.array([len(shard.checksums) for shard in shards]))
+    order = sorted(range(len(names)), key=names.__getitem__)
+    return Tensors(
+        Rows(
+            names=[names[row] for row in order],
+            files=[file for shard in shards for file in shard.files],
+            file=np.repeat(np.arange(len(shards)), [len(shard.names) for shard in shards])[order],
+            forms=list(numbers),
+            form=np.concatenate(forms)[order],
+            offset=np.concatenate([shard.offset for shard in shards])[order],
+            checksums=np.concatenate([shard.checksums for shard in shards]),
+            first=np.concatenate(
+                [shard.first + before for shard, before in zip(shards, known, strict=True)]
+            )[order],
+            chunk_bytes=shards[0].chunk_bytes,
+        )
+    )
+
+
+def sums_before(counts: Integers) -> Integers:
+    """For each count the sum of those before it."""
+    sums: Integers = np.cumsum(counts) - counts
+    return sums
 
 
 def in_columns(tensors: Mapping[str, StoredTensor], files: Iterable[str], chunk: int) -> Tensors:

@@ -12,8 +12,11 @@ import itertools
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+import numpy as np
+
+from paramserve_core.checkpoint.columns import Integers, Rows, StoredForm, sums_before
 from paramserve_core.checkpoint.index import Part
-from paramserve_core.checkpoint.json_fields import MAX_RANK
+from paramserve_core.checkpoint.json_fields import MAX_INT, MAX_RANK
 from paramserve_core.checkpoint.slices import Box, box_of_slice, slice_of_box
 from paramserve_core.dtypes import DType, as_dtype
 from paramserve_core.errors import InvalidArgumentError
@@ -56,6 +59,15 @@ class Contents:
         self._numbers: dict[tuple[object, ...], int] = {}
         self._messages: list[messages.TensorForm] = []
 
+    def form(self, dtype: DType, shape: tuple[int, ...], box: Box) -> int:
+        """The number of the form of such parts, for `add_as`."""
+        known = (dtype.as_datatype_enum, shape, box.begin, box.shape)
+        number = self._numbers.get(known)
+        if number is None:
+            number = self._numbers[known] = len(self._messages)
+            self._messages.append(_form_message(dtype, shape, box))
+        return number
+
     def add(
         self,
         key: str,
@@ -67,17 +79,23 @@ class Contents:
         record: int = 0,
     ) -> None:
         """Adds a tensor, or a part of one; see `index.Part`."""
-        known = (dtype.as_datatype_enum, shape, box.begin, box.shape)
-        number = self._numbers.get(known)
-        if number is None:
-            number = self._numbers[known] = len(self._messages)
-            self._messages.append(_form_message(dtype, shape, box))
-        self._keys.append(key)
-        self._forms.append(number)
-        self.offsets.append(offset)
-        self.sizes.append(nbytes)
-        self._records.append(record)
-        self.checksums.append(())
+        self.add_as([self.form(dtype, shape, box)], [key], [offset], [nbytes], [record])
+
+    def add_as(
+        self,
+        forms: Sequence[int],
+        keys: Sequence[str],
+        offsets: Sequence[int],
+        sizes: Sequence[int],
+        records: Sequence[int],
+    ) -> None:
+        """Adds as many tensors as each of these has items."""
+        self._forms += forms
+        self._keys += keys
+        self.offsets += offsets
+        self.sizes += sizes
+        self._records += records
+        self.checksums += [()] * len(keys)
 
     def write_to(self, message: messages.ShardTensors) -> None:
         """Puts it all into a message."""
@@ -91,39 +109,93 @@ class Contents:
         message.checksums.extend(itertools.chain.from_iterable(self.checksums))
 
 
+class _Columns(NamedTuple):
+    """What a file is said to hold, as far as any format has it: checked, not yet put together."""
+
+    keys: list[str]
+    forms: list[Form]
+    form: Integers
+    offset: Integers
+    nbytes: Integers
+    counts: Integers
+    checksums: list[int]
+
+
+def _columns(shard: messages.WriteShardResponse) -> _Columns:
+    columns = shard.tensors
+    keys, end = list(columns.key), min(shard.bytes, MAX_INT)
+    per_key = (columns.form, columns.offset, columns.bytes, columns.checksum_count)
+    lengths = set(map(len, (*per_key, columns.record)))
+    checksums = list(columns.checksums)
+    if lengths != {len(keys)} or sum(columns.checksum_count) != len(checksums):
+        raise _wrong(f"the columns of its description differ in length: {sorted(lengths)}", shard)
+    for key, first, size in zip(keys, columns.offset, columns.bytes, strict=True):
+        if first + size > end:
+            raise _wrong(f"{key} would be behind its end", shard)
+    form, offset, nbytes, counts = [np.array(list(column), np.int64) for column in per_key]
+    if keys and int(form.max()) >= len(columns.forms):
+        raise _wrong(f"it has {len(columns.forms)} forms, not {int(form.max()) + 1}", shard)
+    forms = [_form(message, shard) for message in columns.forms]
+    if not shard.chunk_bytes and keys:
+        raise _wrong("its chunks have no bytes", shard)
+    return _Columns(keys, forms, form, offset, nbytes, counts, checksums)
+
+
 def read_contents(shard: messages.WriteShardResponse) -> Iterator[tuple[str, Form, Part]]:
     """The tensors that a file is said to hold: names, what they are and where.
 
     Raises:
         InvalidArgumentError: it cannot be so.
     """
-    columns = shard.tensors
-    keys, offsets, sizes = list(columns.key), list(columns.offset), list(columns.bytes)
-    numbers, counts, records = (
-        list(columns.form),
-        list(columns.checksum_count),
-        list(columns.record),
-    )
-    checksums = list(columns.checksums)
-    lengths = set(map(len, (offsets, sizes, numbers, counts, records)))
-    if lengths != {len(keys)} or sum(counts) != len(checksums):
-        raise _wrong(f"the columns of its description differ in length: {sorted(lengths)}", shard)
-    if numbers and max(numbers) >= len(columns.forms):
-        raise _wrong(f"it has {len(columns.forms)} forms, not {max(numbers) + 1}", shard)
-    forms = [_form(message, shard) for message in columns.forms]
-    if not shard.chunk_bytes and keys:
-        raise _wrong("its chunks have no bytes", shard)
-    file, chunk_bytes, end = shard.file, shard.chunk_bytes, shard.bytes
+    columns = _columns(shard)
+    checksums = columns.checksums
     position = 0
     for key, number, offset, nbytes, count, record in zip(
-        keys, numbers, offsets, sizes, counts, records, strict=True
+        columns.keys,
+        columns.form.tolist(),
+        columns.offset.tolist(),
+        columns.nbytes.tolist(),
+        columns.counts.tolist(),
+        shard.tensors.record,
+        strict=True,
     ):
-        if offset + nbytes > end:
-            raise _wrong(f"{key} would be behind its end", shard)
-        form = forms[number]
+        form = columns.forms[number]
         own = tuple(checksums[position : position + count])
         position += count
-        yield key, form, Part(form.box, file, offset, nbytes, own, chunk_bytes, record)
+        yield (
+            key,
+            form,
+            Part(form.box, shard.file, offset, nbytes, own, shard.chunk_bytes, record),
+        )
+
+
+def read_rows(shard: messages.WriteShardResponse) -> Rows:
+    """The same as rows, which have the tensors' names, of a file of the own format.
+
+    Raises:
+        InvalidArgumentError: it cannot be so.
+    """
+    keys, forms, form, offset, nbytes, counts, checksums = _columns(shard)
+    sizes, size = np.unique(nbytes, return_inverse=True)
+    pairs, kind = np.unique(form * len(sizes) + size, return_inverse=True)
+    kinds = []
+    for pair in pairs.tolist():
+        dtype, shape, box, _ = forms[pair // len(sizes)]
+        kinds.append(StoredForm(dtype, shape, box, int(sizes[pair % len(sizes)])))
+    rows = Rows(
+        names=keys,
+        files=[shard.file],
+        file=np.zeros(len(keys), np.int64),
+        forms=kinds,
+        form=kind,
+        offset=offset,
+        checksums=np.array(checksums, np.uint32),
+        first=sums_before(counts),
+        chunk_bytes=shard.chunk_bytes,
+    )
+    for row in np.flatnonzero(rows.checksum_counts() != counts)[:1]:
+        raise _wrong(f"{keys[row]} would have {counts[row]} checksums", shard)
+    return rows
 
 
 def _form_message(dtype: DType, shape: tuple[int, ...], box: Box) -> messages.TensorForm:

@@ -121,6 +121,8 @@ class Index:
     @property
     def total_bytes(self) -> int:
         """Bytes of all tensors."""
+        if self.layout is Layout.SAFETENSORS:  # There is nothing else in its files but headers.
+            return sum((file.nbytes or 0) - file.header_bytes for file in self.files.values())
         return sum(tensor.nbytes for tensor in self.tensors.values())
 
 

@@ -13,10 +13,16 @@ from itertools import chain, repeat
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from paramserve_core.checkpoint.checksum import crc32
-from paramserve_core.checkpoint.columns import ABSENT, Rows, StoredForm, Tensors, in_columns
+from paramserve_core.checkpoint.columns import (
+    ABSENT,
+    Rows,
+    StoredForm,
+    Tensors,
+    in_columns,
+    sums_before,
+)
 from paramserve_core.checkpoint.index import (
     CHUNK_BYTES,
     Index,
@@ -85,7 +91,7 @@ def encode_index(index: Index) -> bytes:
         "forms": [_form_members(form) for form in rows.forms],
         "form": rows.form.tolist(),
         "offset": rows.offset.tolist(),
-        "checksums": rows.checksums.astype(">u4").tobytes().hex(),
+        "checksums": rows.checksums_in_order().astype(">u4").tobytes().hex(),
     }
     members = (metadata, weight_map, columns, files)
     texts = [json.dumps(member, ensure_ascii=False) for member in members]
@@ -214,19 +220,13 @@ def _tensors(root: Fields, files: Mapping[str, StoredFile], chunk_bytes: int) ->
         form=form,
         offset=columns.column("offset", len(names)),
         checksums=columns.checksums("checksums", checksum_count),
-        first=_before(np.array(counts, np.int64)[form]),
+        first=sums_before(np.array(counts, np.int64)[form]),
         chunk_bytes=chunk_bytes,
     )
     _check_places(rows, files, file_of)
     tensors = Tensors(rows)
     _check_parts(tensors)
     return tensors
-
-
-def _before(counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """For each count the sum of those before it."""
-    sums: NDArray[np.int64] = np.cumsum(counts) - counts
-    return sums
 
 
 def _form(fields: Fields) -> StoredForm:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from json.encoder import encode_basestring
 from typing import Any
 
 import numpy as np
@@ -51,7 +52,7 @@ def parse_first(text: bytes) -> Fields:
 
 def quoted(text: str) -> str:
     """A string as JSON has it, with what is not ASCII as it is."""
-    return _ENCODER.encode(text)
+    return encode_basestring(text)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -66,9 +67,6 @@ def _refuse(constant: str) -> None:
 
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_refuse)
-
-
-_ENCODER = json.JSONEncoder(ensure_ascii=False)
 
 
 class Fields:

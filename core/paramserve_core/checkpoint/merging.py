@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from paramserve_core.checkpoint.contents import Form, read_contents
+from paramserve_core.checkpoint.columns import whole_tensors
+from paramserve_core.checkpoint.contents import Form, read_contents, read_rows
 from paramserve_core.checkpoint.index import (
     Index,
     Layout,
@@ -43,6 +44,44 @@ def merge_shards(
         InvalidArgumentError: two tasks have the same tensor or overlapping parts of it, disagree
             about its type or shape, or the parts do not make a whole.
     """
+    tensors: Mapping[str, StoredTensor] | None = None
+    if layout is Layout.SAFETENSORS:
+        sizes = {shard.chunk_bytes for shard in shards}
+        if len(sizes) > 1:
+            raise InvalidArgumentError(
+                None,
+                None,
+                f"the tasks' files have checksums of chunks of {sorted(sizes)} bytes; give all "
+                "servers the same version",
+            )
+        tensors = whole_tensors([read_rows(shard) for shard in shards])
+    if tensors is None:
+        tensors = _by_name(layout, shards, is_complete=is_complete)
+    return Index(
+        layout=layout,
+        tensors=tensors,
+        files={
+            shard.file: StoredFile(
+                nbytes=shard.bytes,
+                header_bytes=shard.header_bytes,
+                header_checksum=shard.header_checksum,
+            )
+            for shard in shards
+        },
+        save_id=save_id,
+        generation=generation,
+        step=step,
+        graph_hash=graph_hash,
+        meta_graph=meta_graph,
+        writer=writer,
+        writers={s.file: task for s, task in zip(shards, tasks, strict=False) if task},
+    )
+
+
+def _by_name(
+    layout: Layout, shards: Sequence[messages.WriteShardResponse], *, is_complete: bool
+) -> Mapping[str, StoredTensor]:
+    """The tensors, of which the parts may be in several files."""
     found: dict[str, StoredTensor] = {}
     in_parts: set[str] = set()
     for shard in shards:
@@ -75,25 +114,7 @@ def merge_shards(
             "a variable would be saved under the empty name, which in TensorFlow's format is the "
             "header's; give it another: Saver({'name': variable})",
         )
-    return Index(
-        layout=layout,
-        tensors=tensors,
-        files={
-            shard.file: StoredFile(
-                nbytes=shard.bytes,
-                header_bytes=shard.header_bytes,
-                header_checksum=shard.header_checksum,
-            )
-            for shard in shards
-        },
-        save_id=save_id,
-        generation=generation,
-        step=step,
-        graph_hash=graph_hash,
-        meta_graph=meta_graph,
-        writer=writer,
-        writers={s.file: task for s, task in zip(shards, tasks, strict=False) if task},
-    )
+    return tensors
 
 
 def _with(key: str, earlier: StoredTensor, form: Form, part: Part) -> StoredTensor:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import PurePath
@@ -156,21 +156,36 @@ def _plan(tensors: Sequence[TakenTensor]) -> tuple[bytes, list[memoryview], Cont
     widths = {dtype: -dtype.size for dtype in {tensor.dtype for tensor in tensors}}
     ordered = sorted(tensors, key=lambda t: (widths[t.dtype], t.key, t.box.begin))
     data = [stored_bytes(tensor) for tensor in ordered]
+    contents = Contents()
+    known: dict[Hashable, tuple[str, tuple[int, ...], str, int]] = {}
     entries: list[HeaderEntry] = []
+    forms = []
     offset = 0
+    new = tuple.__new__  # A third of the time, of a class that adds nothing to it.
     for (key, dtype, shape, box, _), content in zip(ordered, data, strict=True):
         nbytes = len(content)
-        type_name, stored_shape = safetensors_form(dtype, box.shape, nbytes)
-        name = stored_name(key, box, shape)
-        entries.append(HeaderEntry(name, type_name, stored_shape, offset, nbytes))
+        kind = (dtype.as_datatype_enum, shape, box.begin, box.shape, nbytes)
+        found = known.get(kind)
+        if found is None:
+            stored = safetensors_form(dtype, box.shape, nbytes)
+            suffix = stored_name("", box, shape)
+            found = known[kind] = (*stored, suffix, contents.form(dtype, shape, box))
+        type_name, stored_shape, suffix, form = found
+        entries.append(new(HeaderEntry, (key + suffix, type_name, stored_shape, offset, nbytes)))
+        forms.append(form)
         offset += nbytes
     names = {entry.name for entry in entries}
     if len(names) < len(entries):
         raise _two_of(Counter(entry.name for entry in entries).most_common(1)[0][0])
     header = encode_header(entries, {"format": "paramserve"})
-    contents = Contents()
-    for (key, dtype, shape, box, _), entry in zip(ordered, entries, strict=True):
-        contents.add(key, dtype, shape, box, len(header) + entry.offset, entry.nbytes)
+    begin = len(header)
+    contents.add_as(
+        forms,
+        keys=[tensor.key for tensor in ordered],
+        offsets=[begin + entry.offset for entry in entries],
+        sizes=[entry.nbytes for entry in entries],
+        records=[0] * len(entries),
+    )
     return header, data, contents
 
 

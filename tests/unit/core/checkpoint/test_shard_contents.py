@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from paramserve_core import dtypes
+from paramserve_core.checkpoint.columns import Tensors
 from paramserve_core.checkpoint.contents import Contents, read_contents
-from paramserve_core.checkpoint.index import Part
+from paramserve_core.checkpoint.index import Layout, Part
+from paramserve_core.checkpoint.merging import merge_shards
 from paramserve_core.checkpoint.slices import Box
 from paramserve_core.errors import InvalidArgumentError
 from paramserve_protos.v1 import checkpoint_service_pb2 as messages
@@ -68,3 +72,54 @@ def test_chunks_without_bytes_are_refused():
     shard.chunk_bytes = 0
     with pytest.raises(InvalidArgumentError, match="its chunks have no bytes"):
         list(read_contents(shard))
+
+
+def shard_of(file, tensors, chunk_bytes=32) -> messages.WriteShardResponse:
+    """What a task says of a file of these tensors: names, types and shapes."""
+    contents = Contents()
+    end = 0
+    for number, (key, dtype, shape) in enumerate(tensors):
+        nbytes = dtype.size * math.prod(shape)
+        contents.add(key, dtype, shape, Box.whole(shape), end, nbytes)
+        contents.checksums[-1] = range(number, number - (-nbytes // chunk_bytes))
+        end += nbytes
+    shard = messages.WriteShardResponse(file=file, bytes=end, chunk_bytes=chunk_bytes)
+    contents.write_to(shard.tensors)
+    return shard
+
+
+SHARDS = [
+    shard_of(
+        "f", [("b", dtypes.float32, (30,)), ("d", dtypes.float32, (2,)), ("c", dtypes.int8, ())]
+    ),
+    shard_of("g", []),
+    shard_of("h", [("e", dtypes.int8, (0,)), ("a", dtypes.float32, (2,))]),
+]
+
+
+def test_columns_of_several_files_say_what_objects_would():
+    merged = merge_shards(Layout.SAFETENSORS, SHARDS).tensors
+    assert isinstance(merged, Tensors)
+    assert list(merged) == ["a", "b", "c", "d", "e"]
+    found = {key: (part, form) for shard in SHARDS for key, form, part in read_contents(shard)}
+    for key, tensor in merged.items():
+        part, form = found[key]
+        assert tensor == (form.dtype, form.shape, (part,))
+
+
+def test_checksums_of_columns_are_written_in_the_order_of_the_names():
+    rows = merge_shards(Layout.SAFETENSORS, SHARDS).tensors.rows
+    assert rows.checksums_in_order().tolist() == [1, 0, 1, 2, 3, 2, 1]
+
+
+def test_checksums_of_other_bytes_than_a_tensor_has_are_refused():
+    shard = shard_of("f", [("a", dtypes.float32, (30,)), ("b", dtypes.float32, (2,))])
+    shard.tensors.checksum_count[:] = [3, 2]
+    with pytest.raises(InvalidArgumentError, match=r"f: .*a would have 3 checksums"):
+        merge_shards(Layout.SAFETENSORS, [shard])
+
+
+def test_files_with_chunks_of_different_sizes_are_refused():
+    tensors = [("a", dtypes.float32, (2,))]
+    with pytest.raises(InvalidArgumentError, match=r"chunks of \[32, 64\] bytes"):
+        merge_shards(Layout.SAFETENSORS, [shard_of("f", tensors), shard_of("g", tensors, 64)])
