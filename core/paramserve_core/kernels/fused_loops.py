@@ -34,11 +34,25 @@ AHEAD: Final = 16
 takes 0.18 ms with 0, and 0.13 ms with 16 or more."""
 
 
+LINE_BYTES: Final = 64
+PART_BYTES: Final = 512
+"""Of what is put at a time, whole lines: with more, memory waits while a part is computed."""
+
+
 def fetch(table: Array, row: Any) -> None:
     """Asks memory for the beginning of a row, and does not wait: in machine code an instruction.
 
     There need not be such a row, nor memory where it would be.
     """
+
+
+def put(part: Array, out: Array, start: Any) -> None:
+    """Writes a vector into `out`, from index `start` on; in machine code past the cache.
+
+    A line of memory that is written in the ordinary way is read first. `part` is of `PART_BYTES`,
+    and begins in `out` where a line does.
+    """
+    out[start : start + part.size] = part
 
 
 def subtract(factor: Any, grad: Array, var: Array) -> None:
@@ -49,7 +63,18 @@ def subtract(factor: Any, grad: Array, var: Array) -> None:
 
 def subtract_from(factor: Any, grad: Array, before: Array, var: Array) -> None:
     """Var ← before − factor grad; as `subtract`, where the old variable is not overwritten."""
-    for i in range(var.size):
+    part = np.empty(PART_BYTES // var.itemsize, var.dtype)
+    head = min(-var.ctypes.data % LINE_BYTES // var.itemsize, var.size)
+    tail = head + (var.size - head) // part.size * part.size
+    for i in range(head):
+        var[i] = before[i] - grad[i] * factor
+    for start in range(head, tail, part.size):
+        # Slices: a sum as an index may be negative, and is no vector instruction.
+        old, step = before[start : start + part.size], grad[start : start + part.size]
+        for i in range(part.size):
+            part[i] = old[i] - step[i] * factor
+        put(part, var, start)
+    for i in range(tail, var.size):
         var[i] = before[i] - grad[i] * factor
 
 

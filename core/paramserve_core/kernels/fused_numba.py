@@ -58,7 +58,43 @@ def _lower_fetch(context: Any, builder: Any, signature: Any, arguments: Any) -> 
     return context.get_dummy_value()
 
 
+def _type_of_put(context: Any) -> Callable[..., Any]:
+    return lambda part, out, start: numba.types.none
+
+
+def _lower_put(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    """The instructions of `fused_loops.put`.
+
+    Memory may see such stores late; they are all there once the thread has taken or left a lock,
+    as that of the interpreter, which it takes before anybody hears that a loop has ended.
+    """
+    part, out = (make_array(signature.args[i])(context, builder, arguments[i]) for i in (0, 1))
+    itemsize = builder.extract_value(out.strides, 0)
+    there = cgutils.pointer_add(
+        builder, out.data, builder.mul(arguments[2], itemsize), cgutils.voidptr_t
+    )
+    line_type = ir.VectorType(ir.IntType(32), fused_loops.LINE_BYTES // 4).as_pointer()
+    number = out.strides.type.element
+    is_not_read_soon = builder.module.add_metadata([ir.Constant(ir.IntType(32), 1)])
+    lines = ir.Constant(number, fused_loops.PART_BYTES // fused_loops.LINE_BYTES)
+    with cgutils.for_range(builder, lines) as loop:
+        offset = builder.mul(loop.index, ir.Constant(number, fused_loops.LINE_BYTES))
+        source, target = (
+            cgutils.pointer_add(builder, start, offset, line_type) for start in (part.data, there)
+        )
+        line = builder.load(source)
+        line.align = 4  # at least
+        store = builder.store(line, target)
+        store.align = fused_loops.LINE_BYTES
+        store.set_metadata("nontemporal", is_not_read_soon)
+    return context.get_dummy_value()
+
+
 # Not an `overload`, which is a function: a call counts references, see below.
+type_callable(fused_loops.put)(_type_of_put)
+lower_builtin(fused_loops.put, numba.types.Array, numba.types.Array, numba.types.Integer)(
+    _lower_put
+)
 type_callable(fused_loops.fetch)(_type_of_fetch)
 lower_builtin(fused_loops.fetch, numba.types.Array, numba.types.Integer)(_lower_fetch)
 

@@ -345,6 +345,26 @@ def test_machine_code_does_what_the_loop_says_to_the_bit(loop, dtype):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("dtype", [F4, F8], ids=str)
+def test_machine_code_that_writes_past_the_cache_keeps_to_its_elements_wherever_they_lie(dtype):
+    pytest.importorskip("numba", reason="the extra [fast] is not installed")
+    from paramserve_core.kernels import fused_numba
+
+    descend = fused_numba.compile_loop(fused_loops.subtract_from, dtype)
+    part = fused_loops.PART_BYTES // dtype.itemsize
+    random = np.random.default_rng(4)
+    grad, before = random.normal(size=(2, 4 * part)).astype(dtype)
+    for first in range(18):
+        for size in (0, 1, 15, part - 1, part, part + 1, 2 * part + 17):
+            wanted = np.full(4 * part, 7, dtype)
+            found = wanted.copy()
+            block = slice(first, first + size)
+            wanted[block] = before[block] - grad[block] * dtype.type(0.3)
+            descend(dtype.type(0.3), grad[block], before[block], found[block])
+            assert_same_bits(found, wanted)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("op", ["ApplyGradientDescent", "ApplyAdam", "SparseApplyAdam"])
 def test_programs_get_the_same_bits_from_machine_code(op, monkeypatch):
     pytest.importorskip("numba", reason="the extra [fast] is not installed")
