@@ -92,18 +92,21 @@ def _bounded(seconds: float | None) -> float | None:
     return max(seconds, 0.0) if seconds < threading.TIMEOUT_MAX else threading.TIMEOUT_MAX
 
 
-class _ThreadMailbox:
+class ThreadMailbox:
     """A `queue.SimpleQueue` by the names of `Mailbox`."""
 
-    __slots__ = ("_queue",)
+    __slots__ = ("_queue", "is_empty")
 
     def __init__(self) -> None:
         self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self.is_empty = self._queue.empty
 
     def put(self, item: Any) -> None:
+        """See `Mailbox.put`."""
         self._queue.put(item)
 
     def get(self, timeout_s: float | None = None) -> Any:
+        """See `Mailbox.get`."""
         try:
             return self._queue.get(timeout=_bounded(timeout_s))
         except queue.Empty:
@@ -146,7 +149,7 @@ class ThreadRuntime:
 
     def mailbox(self) -> Mailbox[Any]:
         """A new, empty mailbox."""
-        return _ThreadMailbox()
+        return ThreadMailbox()
 
     def spawn(self, name: str, function: Callable[[], None]) -> None:
         """Runs `function` on a daemon thread."""

@@ -47,9 +47,15 @@ from paramserve_core.master.acknowledging import Acknowledgements
 from paramserve_core.master.link import Link
 from paramserve_core.master.outstanding import Outcome, PendingCall
 from paramserve_core.master.task_place import TaskPlace
-from paramserve_core.runtime import Runtime
+from paramserve_core.runtime import Mailbox, Runtime
 from paramserve_core.task.messages import STEP_REQUESTS, call_envelope, error_of, response_of
-from paramserve_core.transport.interface import Connection, Dialer, Message, Tensors
+from paramserve_core.transport.interface import (
+    Connection,
+    Dialer,
+    HostingConnection,
+    Message,
+    Tensors,
+)
 from paramserve_core.transport.payload import payload_bytes
 from paramserve_core.transport.wire import GRPC, NO_OPTIONS, WireOptions
 from paramserve_protos.v1 import config_pb2, service_pb2
@@ -137,12 +143,22 @@ class Conversation:
         wire_dtype = self._wire_dtype if self._transport == GRPC else None
         return sum(payload_bytes(tensor, wire_dtype) for tensor in tensors)
 
+    def mailbox(self) -> Mailbox[Any]:
+        """A mailbox for answers; who takes from it may receive them, too, if nobody else does."""
+        link = self._link
+        # The locks of a connection may be held for ever in a forked child.
+        if link is None or link.host is None or self._is_of_another_process():
+            return self._runtime.mailbox()
+        return link.host.mailbox(self._pending)
+
     def start(
         self,
         request: ProtoMessage,
         tensors: Tensors,
         done: Callable[[Outcome], None],
         deadline: float | None = None,
+        *,
+        is_awaited: bool = False,
     ) -> PendingCall:
         """Makes a call; waits while the task takes nothing.
 
@@ -151,6 +167,7 @@ class Conversation:
             tensors: what goes with it; unchanged until `done` is called.
             done: called once with the outcome, from any thread; must be brief.
             deadline: by the runtime's clock; a call that has not gone out by then is given up.
+            is_awaited: the caller takes the outcome from a `mailbox` of this conversation next.
         """
         if self._is_of_another_process():
             done(Outcome(error=self._place.forked(self._process)))
@@ -170,6 +187,8 @@ class Conversation:
                 self._is_connecting |= must_connect
             if link is not None and fatal is None:
                 self._transmit(link, call)
+                if link.host is not None and not is_awaited:
+                    link.host.attend()
         finally:
             self._sending.release()
         if fatal is not None:
@@ -189,9 +208,9 @@ class Conversation:
             AbortedError: the task was restarted or gave the session up.
             OpError: what the call failed with.
         """
-        box = self._runtime.mailbox()
+        box = self.mailbox()
         deadline = None if timeout_s is None else self._runtime.now() + timeout_s
-        call = self.start(request, tensors, box.put, deadline)
+        call = self.start(request, tensors, box.put, deadline, is_awaited=True)
         try:
             rest_s = None if deadline is None else max(0.0, deadline - self._runtime.now())
             outcome = box.get(rest_s)
@@ -249,20 +268,31 @@ class Conversation:
     def answered(self, link: Link, message: Message) -> None:
         """An answer arrived."""
         reply = message.envelope.reply
-        with self._lock:
-            call = self._pending.pop(reply.id, None)
-            if call is None:
-                return
-            overtaking = self._acknowledged.overtaking(reply.id, next(iter(self._pending), None))
-        error = error_of(reply.status)
-        if error is None:
-            is_large = sum([tensor.nbytes for tensor in message.tensors]) > _LARGE_BYTES
-            call.done(Outcome(response_of(reply), message.tensors))
-            if is_large:
-                self._acknowledge(link, [reply.id])
-        else:
-            error.task = error.task or self.name
-            call.done(Outcome(error=error))
+        call = None
+        overtaking: list[int] = []
+        try:
+            with self._lock:
+                call = self._pending.get(reply.id)
+                if call is None:
+                    return
+                # Not `pop`: a signal's handler may raise on the way back from a call.
+                del self._pending[reply.id]
+                first_pending = next(iter(self._pending), None)
+                overtaking = self._acknowledged.overtaking(reply.id, first_pending)
+            error = error_of(reply.status)
+            if error is None:
+                call.done(Outcome(response_of(reply), message.tensors))
+            else:
+                error.task = error.task or self.name
+                call.done(Outcome(error=error))
+        except BaseException:
+            # Whoever receives was interrupted. The answer comes again, over the next connection.
+            if call is not None:
+                with self._lock:
+                    self._pending[reply.id] = call
+            raise
+        if error is None and sum([t.nbytes for t in message.tensors]) > _LARGE_BYTES:
+            self._acknowledge(link, [reply.id])
         if overtaking:
             self._acknowledge(link, overtaking)
 
@@ -314,6 +344,7 @@ class Conversation:
         link = Link(self._runtime.mailbox(), self.answered, self.connection_lost)
         connection = self._dialer.dial(link, timeout_s)
         link.connection = connection
+        link.host = connection if isinstance(connection, HostingConnection) else None
         try:
             self._greet(link, connection, timeout_s)
             with self._sending:

@@ -11,7 +11,7 @@ from typing import Any
 
 from paramserve_core.errors import OpError
 from paramserve_core.runtime import Mailbox
-from paramserve_core.transport.interface import Connection, Message
+from paramserve_core.transport.interface import Connection, HostingConnection, Message
 
 _log = logging.getLogger(__name__)
 
@@ -23,6 +23,10 @@ class Link:
         welcomes: gets what the task says first, or why it cannot.
         answered: called with each answer.
         ended: called when the connection broke.
+
+    Attributes:
+        connection: what it sends over.
+        host: the same, if whoever waits for an answer may receive.
     """
 
     def __init__(
@@ -35,6 +39,7 @@ class Link:
         self._answered = answered
         self._ended = ended
         self.connection: Connection | None = None
+        self.host: HostingConnection | None = None
         self.is_lost = False
 
     def admit(self, message_bytes: int) -> None:

@@ -21,7 +21,7 @@ from paramserve_core.master.conversation import Conversation
 from paramserve_core.master.outstanding import Outcome, PendingCall
 from paramserve_core.master.results import let_go, own_all
 from paramserve_core.master.tracing import ServedStepTracer, StepReport
-from paramserve_core.runtime import Runtime
+from paramserve_core.runtime import Mailbox, Runtime
 from paramserve_protos.v1 import checkpoint_service_pb2, graph_pb2, service_pb2
 
 Array = NDArray[Any]
@@ -82,8 +82,11 @@ class RemoteMaster:
         if report is not None:
             request.trace, request.partition_graphs = report.stats, report.partition_graphs
             tracer = ServedStepTracer(report, self._conversation, fed, self._runtime.now)
-        step = _RemoteStep(self._runtime, timeout_s, tracer)
-        step.pending = self._conversation.start(request, fed, step.box.put, step.deadline)
+        box = self._conversation.mailbox()
+        step = _RemoteStep(box, self._runtime, timeout_s, tracer)
+        step.pending = self._conversation.start(
+            request, fed, box.put, step.deadline, is_awaited=True
+        )
         return step
 
     def devices(self) -> list[service_pb2.Task]:
@@ -154,9 +157,13 @@ class _RemoteStep:
     may_last = True  # For all that is known here.
 
     def __init__(
-        self, runtime: Runtime, timeout_s: float | None, tracer: ServedStepTracer | None
+        self,
+        box: Mailbox[Any],
+        runtime: Runtime,
+        timeout_s: float | None,
+        tracer: ServedStepTracer | None,
     ) -> None:
-        self.box = runtime.mailbox()
+        self._box = box
         self.deadline = None if timeout_s is None else runtime.now() + timeout_s + _GRACE_S
         self.pending: PendingCall | None = None
         self._runtime = runtime
@@ -179,7 +186,7 @@ class _RemoteStep:
         """See `RunningStep.result`."""
         try:
             rest_s = None if self.deadline is None else self.deadline - self._runtime.now()
-            outcome: Outcome = self.box.get(rest_s if rest_s is None else max(rest_s, 0.0))
+            outcome: Outcome = self._box.get(rest_s if rest_s is None else max(rest_s, 0.0))
         except TimeoutError:
             self.cancel()
             raise DeadlineExceededError(

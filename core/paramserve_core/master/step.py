@@ -73,7 +73,9 @@ class Step:
         self._report = report
         self._running = running
         self._shows_task = shows_task
-        self._box = runtime.mailbox()
+        alone = tasks[plan.stages[0].task] if len(plan.stages) == 1 else None
+        self._is_alone_elsewhere = isinstance(alone, RemoteTask)
+        self._box = alone.link.mailbox() if isinstance(alone, RemoteTask) else runtime.mailbox()
         self._cancels: dict[int, Callable[[], None]] = {}
         self._is_cancelled = False
         self._is_late = False
@@ -256,6 +258,7 @@ class Step:
             report if tracer is None else tracer.reporting(number, task.link, inputs, report),
             deadline=self._deadline,
             is_traced=tracer is not None,
+            is_awaited=self._is_alone_elsewhere,
         )
 
     def _inputs(self, stage: PlannedStage, answers: Mapping[int, Sequence[Array]]) -> list[Array]:

@@ -238,10 +238,13 @@ class RemoteTask:
         *,
         deadline: float | None = None,
         is_traced: bool = False,
+        is_awaited: bool = False,
     ) -> Callable[[], None]:
-        """Sends a stage off; answers how to cancel it. `done` is called from any thread."""
+        """Sends a stage off; answers how to cancel it. See `Conversation.start`."""
         request = service_pb2.RunStage(plan=plan, step=step, stage=stage, trace=is_traced)
-        return self._conversation.start(request, tensors, done, deadline).cancel
+        return self._conversation.start(
+            request, tensors, done, deadline, is_awaited=is_awaited
+        ).cancel
 
     def end_steps(self, steps: Sequence[int]) -> None:
         """See `StagePlace`."""

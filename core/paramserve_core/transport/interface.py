@@ -10,14 +10,15 @@ from one thread at a time and in the order of arrival.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from numpy.typing import NDArray
 
 from paramserve_core.dtypes import DType
 from paramserve_core.errors import OpError
+from paramserve_core.runtime import Mailbox
 from paramserve_core.transport.room import Admission
 from paramserve_protos.v1 import service_pb2
 
@@ -64,6 +65,21 @@ class Connection(Protocol):
 
     def close(self) -> None:
         """Breaks the connection from this side; idempotent. The receiver hears nothing more."""
+
+
+@runtime_checkable
+class HostingConnection(Connection, Protocol):
+    """A connection on which whoever waits for an answer may receive, instead of another thread."""
+
+    def mailbox(self, outstanding: Sized) -> Mailbox[Any]:
+        """A mailbox whose taker receives meanwhile.
+
+        Args:
+            outstanding: what is waited for on this connection, by anybody.
+        """
+
+    def attend(self) -> None:
+        """Something is waited for other than in such a mailbox: another thread has to receive."""
 
 
 class Receiver(Protocol):

@@ -3,7 +3,8 @@
 Whether it works is only known by trying: the server may be of another user, in a container of its
 own, or behind a forwarded port. Then gRPC carries the conversation, and the log says why, once.
 
-Thread rule: a dialer may be used from any thread. Each connection has a thread that reads.
+Thread rule: a dialer may be used from any thread. Each connection has a thread that reads,
+and lets callers do so, see `local_reception`.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Descriptors arrive with the first byte of the packet that they were sent with, o
 is ahead of that, a little earlier; in order, in any case. So they queue up here, and each packet
 takes as many as it has segments.
 
-Thread rule: a `PacketReader` is owned by the thread that reads. `write` is called by one thread at
+Thread rule: a `PacketReader` is used by one thread at a time. `write` is called by one thread at
 a time; it may be a different one each time.
 """
 
@@ -24,7 +24,6 @@ from google.protobuf.message import DecodeError
 from paramserve_core.errors import InvalidArgumentError, ResourceExhaustedError
 from paramserve_core.transport.frames import MAX_ENVELOPE_BYTES
 from paramserve_core.transport.layout import Piece, joined
-from paramserve_core.transport.local_vigil import Vigil
 from paramserve_protos.v1 import local_transport_pb2
 
 MAX_DESCRIPTORS: Final = 250
@@ -92,7 +91,6 @@ class PacketReader:
     Attributes:
         max_packet_bytes: how large the packet itself may be, without the bytes behind it.
         max_body_bytes: how many bytes may be behind it.
-        vigil: waits for the next packet; None: the socket itself does, with its time-out.
     """
 
     def __init__(self, connected: socket.socket) -> None:
@@ -104,7 +102,11 @@ class PacketReader:
         self._body_bytes = 0
         self.max_packet_bytes = MAX_PACKET_BYTES
         self.max_body_bytes = 0
-        self.vigil: Vigil | None = None
+
+    @property
+    def has_bytes(self) -> bool:
+        """Whether some of what comes next was read ahead."""
+        return self._begin != self._end
 
     def next_packet(self) -> local_transport_pb2.LocalPacket | None:
         """The next packet, whose body has to be read next; None at the end of the stream.
@@ -113,11 +115,8 @@ class PacketReader:
             InvalidArgumentError: what arrives is no packet.
             OSError: the connection is broken.
         """
-        if self._begin == self._end:
-            if self.vigil is not None:
-                self.vigil.wait()
-            if not self._fetch():
-                return None
+        if self._begin == self._end and not self._fetch():
+            return None
         packet_bytes, self._body_bytes = _HEADER.unpack(self._exactly(_HEADER.size))
         if packet_bytes > self.max_packet_bytes:
             raise malformed(f"it has {packet_bytes} bytes, the limit is {self.max_packet_bytes}")

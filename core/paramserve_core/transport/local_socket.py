@@ -8,9 +8,9 @@ authenticated gRPC connection.
 What one end lent is free again when the other end's socket is closed: a client closes it when its
 arrays are independent of the server, and a process that was killed has none.
 
-Thread rule: `send` and `close` may be called from any thread; `read` is called once, by the thread
-that reads. Leases end on any thread, also on one that is sending, so that is queued up and told by
-whoever sends next, at once if nobody is.
+Thread rule: `read` is called once, by the connection's own thread, everything else by any; who
+receives a packet, `local_reception` says. Leases end on any thread, also on one that is sending, so
+that is queued up and told by whoever sends next, at once if nobody is.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import socket
 import struct
 import threading
 import weakref
+from collections.abc import Sized
 from typing import Final
 
 from paramserve_core import timers
@@ -38,7 +39,7 @@ from paramserve_core.transport.borrowing import Borrower
 from paramserve_core.transport.interface import Message, Receiver
 from paramserve_core.transport.lending import Lender, Outgoing
 from paramserve_core.transport.local_packets import PacketReader
-from paramserve_core.transport.local_vigil import Vigil
+from paramserve_core.transport.local_reception import GuestMailbox, Reception
 from paramserve_core.transport.traffic import Traffic
 from paramserve_protos.v1 import local_transport_pb2, service_pb2
 
@@ -114,7 +115,10 @@ class LocalConnection:
         reader.max_packet_bytes = local_packets.MAX_PACKET_BYTES
         reader.max_body_bytes = max_message_bytes
         connected.settimeout(None)
-        reader.vigil = Vigil(connected.fileno())
+        self._receiver: Receiver | None = None
+        self._reception = Reception(
+            connected.fileno(), lambda: reader.has_bytes, self._receive, self._break
+        )
         if is_client:
             _clients.add(self)
 
@@ -128,6 +132,8 @@ class LocalConnection:
     def send(self, message: Message) -> None:
         """See `Connection.send`."""
         self._check_open()
+        if message.tensors and self._lender.lease_count:
+            self._reception.drain()  # Memory whose lease has ended is lent again.
         outgoing = self._lender.pack(message)
         try:
             with self._sending:
@@ -196,8 +202,9 @@ class LocalConnection:
     def read(self, receiver: Receiver) -> None:
         """Receives until the connection ends."""
         error: OpError = UnavailableError(None, None, f"{self._peer} closed the connection")
+        self._receiver = receiver
         try:
-            self._receive(receiver)
+            self._reception.run()
         except (OSError, EOFError):
             pass  # As if it had been closed.
         except OpError as failure:
@@ -214,28 +221,37 @@ class LocalConnection:
         if not self._is_closed:
             receiver.lost(error)
 
-    def _receive(self, receiver: Receiver) -> None:
-        while (packet := self._reader.next_packet()) is not None:
-            if packet.HasField("refusal"):
-                raise error_from_status(
-                    packet.refusal.code, f"{self._peer}: {packet.refusal.message}"
-                )
-            for number in packet.released:
-                self._lender.take_back(number)
-            for number in packet.dropped:
-                self._borrower.drop(number)
-            inline_bytes = self._reader.body_bytes
-            message = self._borrower.message(packet, self._reader, receiver.admit)
-            if message is not None and not self._is_closed:
-                lent_bytes = sum(message.tensors[s.tensor].nbytes for s in packet.shared)
-                announced_bytes = len(packet.envelope) + len(packet.tensors)
-                self._traffic.received(
-                    announced_bytes + inline_bytes + packet.body.bytes + lent_bytes
-                )
-                receiver.received(message)
-            # A local name would hold the message's leases until the next one comes.
-            del message
-            self._tell()
+    def mailbox(self, outstanding: Sized) -> GuestMailbox:
+        """See `HostingConnection.mailbox`."""
+        return self._reception.mailbox(outstanding)
+
+    def attend(self) -> None:
+        """See `HostingConnection.attend`."""
+        self._reception.attend()
+
+    def _receive(self) -> bool:
+        """Receives a packet; answers False at the end. Called by whoever has the turn."""
+        receiver = self._receiver
+        packet = self._reader.next_packet()
+        if packet is None or receiver is None:
+            return False
+        if packet.HasField("refusal"):
+            raise error_from_status(packet.refusal.code, f"{self._peer}: {packet.refusal.message}")
+        for number in packet.released:
+            self._lender.take_back(number)
+        for number in packet.dropped:
+            self._borrower.drop(number)
+        inline_bytes = self._reader.body_bytes
+        message = self._borrower.message(packet, self._reader, receiver.admit)
+        if message is not None and not self._is_closed:
+            lent_bytes = sum([message.tensors[s.tensor].nbytes for s in packet.shared])
+            announced_bytes = len(packet.envelope) + len(packet.tensors)
+            self._traffic.received(announced_bytes + inline_bytes + packet.body.bytes + lent_bytes)
+            receiver.received(message)
+        # The message's leases end with this name, which is before it is told that they have.
+        del message
+        self._tell()
+        return True
 
     def _refuse(self, error: OpError) -> None:
         """Tells a client why its connection ends, if it can be told without waiting."""
@@ -290,6 +306,7 @@ class LocalConnection:
         self._make_own()
         self._lender.take_back_all()
         self._reader.close()
+        self._reception.end()
         # A thread that sends must not find another socket under the same number.
         self._shut(socket.SHUT_RDWR)
         with self._sending:

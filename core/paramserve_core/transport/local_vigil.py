@@ -2,10 +2,12 @@
 
 To wake a thread whose processor sleeps takes some 40 µs, on each of the two ends a third of the
 shortest step. So where the last sleep was short, one looks again and again for a moment and sleeps
-only then. Where nothing comes that costs little: looking in vain ends it until a sleep was short
-again, so a connection that is idle, or whose steps are long or seldom, is slept for at once. One
-thread of a process looks at a time; and none where there is one processor, which the other end
-needs.
+only then. Where nothing comes that costs little: a long sleep ends it until a sleep was short
+again, so a connection that is idle, or whose steps are seldom, is slept for at once; and where
+sleeps are short and looking is in vain all the same, one looks half as often after each time. Once
+in vain changes nothing: somebody was held up, and if both ends slept for that, they would go on
+sleeping. One thread of a process looks at a time; and none where there is one processor, which the
+other end needs.
 
 Thread rule: a vigil is kept by one thread at a time.
 """
@@ -22,8 +24,11 @@ from typing import Final
 LOOK_S: Final = 150e-6
 """How long to look, in seconds: a step that changes a scalar takes less if nobody sleeps."""
 
-SHORT_S: Final = 2 * LOOK_S
-"""What a short sleep is: such a step if both ends sleep."""
+SHORT_S: Final = 4 * LOOK_S
+"""What a short sleep is: such a step if both ends sleep, and are slow to wake."""
+
+_MAX_VAIN: Final = 8
+"""After so many looks in vain in a row every 64th short sleep is followed by one."""
 
 _looking = threading.Lock()
 
@@ -38,42 +43,48 @@ os.register_at_fork(after_in_child=_nobody_looks)
 
 
 class Vigil:
-    """Waits for bytes on a descriptor.
+    """Waits for bytes on the socket of one connection.
 
     Args:
-        descriptor: a socket; nobody else reads from it meanwhile.
         may_look: whether it may look before it sleeps.
         now: the time in seconds.
     """
 
-    __slots__ = ("_may_look", "_now", "_poll", "_was_short")
+    __slots__ = ("_is_worth", "_may_look", "_now", "_skipped", "_vain")
 
     def __init__(
-        self,
-        descriptor: int,
-        may_look: bool | None = None,
-        now: Callable[[], float] = time.monotonic,
+        self, may_look: bool | None = None, now: Callable[[], float] = time.monotonic
     ) -> None:
-        self._poll = select.poll()
-        self._poll.register(descriptor, select.POLLIN)
         self._may_look = len(os.sched_getaffinity(0)) > 1 if may_look is None else may_look
         self._now = now
-        self._was_short = False
+        self._is_worth = False
+        self._vain = 0
+        self._skipped = 0
 
-    def wait(self) -> None:
-        """Returns when there is something to read, or the socket was shut."""
+    def look(self, poll: select.poll) -> list[tuple[int, int]]:
+        """What is ready, or comes within a moment; nothing at once where looking is no use."""
         looking = _looking
-        if self._was_short and self._may_look and looking.acquire(blocking=False):
-            try:
-                end = self._now() + LOOK_S
-                while self._now() < end:
-                    if self._poll.poll(0):
-                        return
-            finally:
-                looking.release()
-            self._was_short = False
-            self._poll.poll()
-            return
+        if not (self._is_worth and self._may_look and looking.acquire(blocking=False)):
+            return []
+        try:
+            end = self._now() + LOOK_S
+            while self._now() < end:
+                if ready := poll.poll(0):
+                    self._vain = 0
+                    return ready
+        finally:
+            looking.release()
+        self._vain = min(self._vain + 1, _MAX_VAIN)
+        self._skipped = 0
+        return []
+
+    def sleep(self, poll: select.poll, timeout_ms: float | None = None) -> list[tuple[int, int]]:
+        """Sleeps until something is ready, which it returns, or it is time."""
         began = self._now()
-        self._poll.poll()
-        self._was_short = self._now() - began < SHORT_S
+        ready = poll.poll(timeout_ms)
+        if self._now() - began >= SHORT_S:
+            self._is_worth = False
+        else:
+            self._is_worth = self._skipped >= (1 << self._vain) // 4
+            self._skipped += 1
+        return ready
