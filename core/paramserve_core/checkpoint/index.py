@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from paramserve_core import dtypes
-from paramserve_core.checkpoint.json_fields import MalformedError
+from paramserve_core.checkpoint.json_fields import MAX_INT, MalformedError
 from paramserve_core.checkpoint.slices import Box
 from paramserve_core.dtypes import DType
 from paramserve_core.errors import DataLossError, InvalidArgumentError
@@ -24,6 +24,8 @@ from paramserve_protos.v1 import checkpoint_service_pb2 as messages
 CHUNK_BYTES: Final = 4 << 20
 """Bytes of a tensor under one checksum."""
 MAX_INDEX_BYTES: Final = 1 << 28
+_MAX_ELEMENTS: Final = MAX_INT // 16
+"""What an array of the widest type can have."""
 
 
 class Layout(enum.IntEnum):
@@ -166,11 +168,24 @@ def check_size(
     """Refuses a number of bytes that elements cannot take; see `check_part`.
 
     Raises:
-        MalformedError: they take more, or other than strings less.
+        MalformedError: they take more, or other than strings less; or no array has the shape.
     """
+    check_shape(what, shape)
     wanted = math.prod(shape) * (dtype.size or string_bytes)
     if nbytes < wanted or (dtype is not dtypes.string and nbytes > wanted):
         raise MalformedError(f"{what} has {nbytes} bytes, its elements take {wanted}")
+
+
+def check_shape(what: str, shape: Sequence[int]) -> None:
+    """Refuses a shape that no array has.
+
+    Raises:
+        MalformedError: it is one.
+    """
+    # NumPy wants the bytes to be countable without the zeros among the dimensions, too, so no
+    # number of bytes that is compared with the elements' would tell.
+    if math.prod(filter(None, shape)) > _MAX_ELEMENTS:
+        raise MalformedError(f"{what} has the shape {list(shape)}, which no array can have")
 
 
 def damaged(key: str, part: Part, begin: int, nbytes: int, why: str) -> DataLossError:

@@ -28,6 +28,7 @@ from paramserve_core.checkpoint.index import (
     Index,
     Layout,
     StoredFile,
+    check_shape,
     check_size,
     chunk_count,
 )
@@ -238,6 +239,7 @@ def _form(fields: Fields) -> StoredForm:
     if dtype.is_ref:
         raise MalformedError(f"a form of 'tensors' is of type {dtype.name}, which is not stored")
     shape = fields.integers("shape")
+    check_shape("a form of 'tensors'", shape)
     box = Box.whole(shape)
     if "begin" in fields:
         box = Box(fields.integers("begin"), fields.integers("size"))

@@ -149,7 +149,11 @@ class Fields:
         raise self._wrong(name, f"a list of {count} integers from 0 to {maximum}", values)
 
     def texts(self) -> dict[str, str]:
-        """All members, which are strings."""
+        """All members, which are strings; their names are text that can be written."""
+        try:
+            "\0".join(self._members).encode()
+        except UnicodeEncodeError:
+            raise MalformedError(f"{self._where} has a name with half a character") from None
         if set(map(type, self._members.values())) <= {str}:
             return dict(self._members)
         name = next(name for name, value in self._members.items() if not isinstance(value, str))

@@ -253,9 +253,15 @@ def _print_json(document: Any) -> None:
 
 def _print_table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
     """Columns as wide as they need to be, so that no name is cut where it is piped on."""
-    widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
-    for row in (columns, *rows):
+    shown = [columns, *(tuple(map(_shown, row)) for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
+    for row in shown:
         print("  ".join(f"{cell:{w}}" for cell, w in zip(row, widths, strict=True)).rstrip())
+
+
+def _shown(cell: str) -> str:
+    """A cell as a terminal may have it: a name from a file must not move its cursor."""
+    return cell if cell.isprintable() else repr(cell)[1:-1]
 
 
 def _say(text: str) -> None:

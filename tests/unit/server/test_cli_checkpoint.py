@@ -94,6 +94,13 @@ def test_inspect_lists_tensors(tmp_path):
     assert "2 tensors, 34 B, in 1 file" in result.stderr
 
 
+def test_a_name_in_a_checkpoint_cannot_write_to_the_terminal(tmp_path):
+    path = save(tmp_path, "m-1", {"a\x1b[2J\nb": np.zeros(2, np.float32), "größe": np.zeros(1)})
+    result = run("inspect", path)
+    assert "a\\x1b[2J\\nb  float32  [2]" in result.stdout
+    assert "größe" in result.stdout
+
+
 def test_the_index_of_a_tensorflow_checkpoint_is_not_its_path(tmp_path):
     path = save(tmp_path, "m-1", format=V2)
     result = run("inspect", f"{path}.index")
