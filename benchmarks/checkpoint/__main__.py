@@ -35,7 +35,11 @@ PROGRAMS: Final[dict[str, Sequence[str]]] = {
     "server": ("paramserve_peer", "server"),
     "disk": ("disk_peer",),
 }
-_TRAININGS: Final = [(w, h) for w in ("turns", "same") for h in ("alone", "saving")]
+_TRAININGS: Final = {
+    "training_peer": [(w, h) for w in ("turns", "same") for h in ("alone", "saving")],
+    "control_peer": [("control", h) for h in ("alone", "saving")],
+}
+"""Which steps each program makes, and beside what."""
 
 
 class PeerProcess:
@@ -126,15 +130,20 @@ def measure(
 
 def train(model: Model, rounds: int, directory: Path) -> Figures:
     """Figures of the steps of every round, by the kind of steps and how they were made."""
-    found: Figures = {f"{which} {how}": {} for which, how in _TRAININGS}
+    found: Figures = {f"{w} {h}": {} for steps in _TRAININGS.values() for w, h in steps}
     place = directory / "training"
     place.mkdir()
-    with PeerProcess("training", ("training_peer",), model, place) as process:
+    with ExitStack() as stack:
+        processes = {
+            program: stack.enter_context(PeerProcess(program, (program,), model, place))
+            for program in _TRAININGS
+        }
         for number in range(rounds + 1):
-            for which, how in _TRAININGS:
-                figures = process.do(f"{which} {how}")
-                for what, figure in figures.items() if number else ():
-                    found[f"{which} {how}"].setdefault(what, []).append(figure)
+            for program, steps in _TRAININGS.items():
+                for which, how in steps:
+                    figures = processes[program].do(f"{which} {how}")
+                    for what, figure in figures.items() if number else ():
+                        found[f"{which} {how}"].setdefault(what, []).append(figure)
             print(f"training: round {number} of {rounds}", flush=True)
     return found
 

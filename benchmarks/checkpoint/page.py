@@ -21,7 +21,11 @@ BEGIN: Final = "<!-- what follows is written by python -m benchmarks.checkpoint 
 END: Final = "<!-- end of what is written by python -m benchmarks.checkpoint -->"
 
 _OURS: Final = ("in process", "server")
-_STEPS: Final = {"turns": "over all variables in turn", "same": "on one variable"}
+_STEPS: Final = {
+    "turns": "over all variables in turn",
+    "same": "on one variable",
+    "control": "that do nothing, while the disk's own writer works",
+}
 
 
 @dataclass(slots=True)
@@ -117,6 +121,8 @@ def _training(trained: Figures) -> str:
         return ""
     rows = [["steps", "", "alone (ms)", "while a save runs (ms)", "more"], ["---"] * 5]
     for which, title in _STEPS.items():
+        if f"{which} alone" not in trained:
+            continue  # An earlier run's, which had no such steps.
         alone, saving = trained[f"{which} alone"], trained[f"{which} saving"]
         for what in ("median", "mean", "longest"):
             pairs = zip(alone[what], saving[what], strict=True)

@@ -26,7 +26,7 @@ from benchmarks.checkpoint.paramserve_peer import server
 import paramserve as ps
 
 _RATE: Final = 0.5
-_STEPS: Final = 60
+STEPS: Final = 60
 """Steps of a round without a save; with one, as many as it takes."""
 
 
@@ -64,24 +64,17 @@ class Training:
         """The steps of one round: their median, mean and longest, and the time of the save."""
         settle()
         if not is_saving:
-            return _figures(self._steps(numbers, lambda count: count < _STEPS))
+            return figures_of(self._seconds(numbers, lambda count: count < STEPS))
         self._saves += 1
         pending = self._saver.save(
             self._session, self._path, self._saves, write_meta_graph=False, block=False
         )
-        seconds = self._steps(numbers, lambda count: not count or not pending.done())
+        seconds = self._seconds(numbers, lambda count: not count or not pending.done())
         pending.result()
-        return _figures(seconds)
+        return figures_of(seconds)
 
-    def _steps(self, numbers: Iterator[int], goes_on: Callable[[int], bool]) -> list[float]:
-        """Seconds of each step, for as long as `goes_on` says, given how many were done."""
-        seconds: list[float] = []
-        while goes_on(len(seconds)):
-            number = next(numbers)
-            began = time.perf_counter()
-            self.step(number)
-            seconds.append(time.perf_counter() - began)
-        return seconds
+    def _seconds(self, numbers: Iterator[int], goes_on: Callable[[int], bool]) -> list[float]:
+        return seconds_of(lambda: self.step(next(numbers)), goes_on)
 
     def is_right(self) -> bool:
         """Whether every update was applied, once."""
@@ -91,7 +84,18 @@ class Training:
         )
 
 
-def _figures(seconds: list[float]) -> dict[str, float]:
+def seconds_of(step: Callable[[], object], goes_on: Callable[[int], bool]) -> list[float]:
+    """Seconds of each step, for as long as `goes_on` says, given how many were done."""
+    seconds: list[float] = []
+    while goes_on(len(seconds)):
+        began = time.perf_counter()
+        step()
+        seconds.append(time.perf_counter() - began)
+    return seconds
+
+
+def figures_of(seconds: list[float]) -> dict[str, float]:
+    """What the tables show of some steps."""
     return {
         "median": statistics.median(seconds),
         "mean": statistics.fmean(seconds),
