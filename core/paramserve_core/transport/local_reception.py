@@ -143,14 +143,20 @@ class Reception:
 
     def mailbox(self, outstanding: Sized) -> GuestMailbox:
         """A mailbox whose taker receives; `outstanding` is what more is waited for."""
+        if self._poll is None:
+            self._prepare()
+        return GuestMailbox(self, outstanding)
+
+    def _prepare(self) -> None:
         with self._lock:
             if self._poll is None:
                 self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
                 self._poll = self._new_poll()
-        return GuestMailbox(self, outstanding)
 
     def attend(self) -> None:
         """Somebody waits who does not receive: the connection's own thread has to."""
+        if self._is_own and self._lone == -_RELUCTANCE:
+            return  # As it is for each of many callers.
         with self._lock:
             self._lone = -_RELUCTANCE
             if not self._is_own:
@@ -171,6 +177,8 @@ class Reception:
 
     def receive_for(self, box: GuestMailbox, timeout_s: float | None) -> None:
         """Receives until there is something in `box`; returns at once where others receive."""
+        if self._is_own:
+            return
         me = threading.get_ident()
         if self._guest == me:
             self._receive_within(box, timeout_s)
@@ -188,9 +196,10 @@ class Reception:
     def arrived(self, box: GuestMailbox) -> None:
         """Something is about to be put into `box`."""
         if self._is_own:
-            with self._lock:
-                is_lone = len(self.waiting) == 1 and box in self.waiting
-                self._lone = self._lone + 1 if is_lone else min(self._lone, 0)
+            is_lone = len(self.waiting) == 1 and box in self.waiting
+            if is_lone or self._lone > 0:
+                with self._lock:
+                    self._lone = self._lone + 1 if is_lone else min(self._lone, 0)
 
     def wake(self) -> None:
         """Makes the guest look into its mailbox."""
