@@ -123,6 +123,7 @@ class Value:
         for step in self._last_steps:
             step()
         self._last_steps.clear()
+        self.pieces.clear()  # They know this object, which would wait for the collector of cycles.
         if is_text:
             self._owner = np.empty(self._shape, np.object_)
             self._array = self._owner.reshape(self._box.shape)

@@ -8,23 +8,30 @@ Thread rule: `convert` may be called from any thread.
 
 from __future__ import annotations
 
+import math
 import os
+import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import PurePath
 from typing import Any, Final
 
 from google.protobuf.message import Message
 from numpy.typing import NDArray
 
+from paramserve_core import dtypes
 from paramserve_core.checkpoint import coordinator
 from paramserve_core.checkpoint.any_disk import AnyDisk
-from paramserve_core.checkpoint.background import NOBODY, Watcher
+from paramserve_core.checkpoint.background import NOBODY
 from paramserve_core.checkpoint.disk import Disk, op_error, read_whole
-from paramserve_core.checkpoint.entries import Placement, pack_entries
-from paramserve_core.checkpoint.index import Layout
+from paramserve_core.checkpoint.entries import EntryList, Placement, pack_entries
+from paramserve_core.checkpoint.index import Layout, StoredTensor
 from paramserve_core.checkpoint.listing import step_in_name
 from paramserve_core.checkpoint.reader import CheckpointReader
+from paramserve_core.checkpoint.shard import TakenTensor
+from paramserve_core.checkpoint.slices import Box
 from paramserve_core.checkpoint.task_side import TaskCheckpoints
+from paramserve_core.checkpoint.unread import Unread
 from paramserve_core.checkpoint.urls import absolute
 from paramserve_core.errors import (
     AlreadyExistsError,
@@ -41,19 +48,38 @@ _MAX_GRAPH_BYTES: Final = (1 << 31) - 1
 _TASK: Final = ""
 
 
-_READ: Final = 0.5
-"""How much is done when all is read."""
+class _Values:
+    """What is saved: the tensors of another checkpoint, each read when it is written.
 
+    Args:
+        reader: of that checkpoint.
+        progressed: told how much was read, from 0 to 1.
+    """
 
-class _SecondHalf(Watcher):
-    """Tells of a save as the second half of a conversion."""
-
-    def __init__(self, progressed: Callable[[float], None]) -> None:
+    def __init__(self, reader: CheckpointReader, progressed: Callable[[float], None]) -> None:
+        self._reader = reader
         self._progressed = progressed
+        self._lock = threading.Lock()
+        self._read_bytes = 0
 
-    def progressed(self, fraction: float) -> None:
-        """See `Watcher.progressed`."""
-        self._progressed(_READ + (1 - _READ) * fraction)
+    def take(self, wanted: EntryList) -> list[TakenTensor]:
+        """See `saving.Take`."""
+        return [self._tensor(key, self._reader.index.tensors[key]) for key in wanted.keys]
+
+    def _tensor(self, key: str, tensor: StoredTensor) -> TakenTensor:
+        box = Box.whole(tensor.shape)
+        read = partial(self._read, key, tensor.nbytes)
+        if tensor.dtype is dtypes.string:  # How many bytes it takes elsewhere is seen of it only.
+            return TakenTensor(key, tensor.dtype, tensor.shape, box, read())
+        size = math.prod(tensor.shape) * tensor.dtype.size
+        return TakenTensor(key, tensor.dtype, tensor.shape, box, Unread(size, read))
+
+    def _read(self, key: str, nbytes: int) -> NDArray[Any]:
+        value = self._reader.get_tensor(key)
+        with self._lock:
+            self._read_bytes += nbytes
+            self._progressed(self._read_bytes / max(self._reader.index.total_bytes, 1))
+        return value
 
 
 class _Here:
@@ -81,7 +107,8 @@ def convert(
 ) -> int:
     """Writes the checkpoint at `source` to `destination`; both may be of any directory.
 
-    All tensors are in memory at one time.
+    Of tensors of numbers, as many are in memory at a time as threads write, which is two to four,
+    or a megabyte of small ones for each; besides those, all that are of strings.
 
     Args:
         source: the checkpoint to read.
@@ -89,8 +116,8 @@ def convert(
         layout: the format to write.
         overwrite: replace a checkpoint that is at `destination`.
         disk: the file system.
-        progressed: told how much is done, from 0 to 1; what it raises ends the conversion, of
-            which nothing is left then.
+        progressed: told how much was read, from 0 to 1, by several threads in turns; what it
+            raises ends the conversion, of which nothing is left then.
 
     Returns:
         Bytes of all tensors.
@@ -108,20 +135,17 @@ def convert(
     reader = CheckpointReader(source, disk)
     if not overwrite and _exists(destination, disk):
         raise AlreadyExistsError(None, None, f"{destination}: there is a checkpoint already")
-    store = VariableStore()
+    progressed(0.0)
     request = messages.SaveRequest(path=str(destination), format=layout.value)
-    entries, read_bytes = [], 0
-    for name, tensor in reader.index.tensors.items():
-        shape = TensorShape(tensor.shape)
-        progressed(_READ * read_bytes / max(reader.index.total_bytes, 1))
-        read_bytes += tensor.nbytes
-        variable = store.get_or_create(name, "", tensor.dtype, shape)
-        variable.assign(reader.get_tensor(name), adopt=True)
-        entries.append(
-            messages.CheckpointEntry(
-                key=name, node=name, dtype=tensor.dtype.as_datatype_enum, shape=shape.as_proto()
-            )
+    entries = [
+        messages.CheckpointEntry(
+            key=name,
+            node=name,
+            dtype=tensor.dtype.as_datatype_enum,
+            shape=TensorShape(tensor.shape).as_proto(),
         )
+        for name, tensor in reader.index.tensors.items()
+    ]
     request.entries = pack_entries(entries)
     step = reader.index.step if reader.index.step is not None else step_in_name(source.name)
     if step is not None:
@@ -132,14 +156,9 @@ def convert(
         request.meta_graph, request.meta_graph_path = graph, f"{destination}.meta"
     runtime = ThreadRuntime("paramserve-conversion", max_workers=4)
     try:
-        here = _Here(TaskCheckpoints(store, "", None, runtime, disk))
-        saved = coordinator.save(
-            {_TASK: here},
-            request,
-            Placement(lambda _: _TASK),
-            _in_turn,
-            watcher=_SecondHalf(progressed),
-        )
+        take = _Values(reader, progressed).take
+        here = _Here(TaskCheckpoints(VariableStore(), "", None, runtime, disk, take))
+        saved = coordinator.save({_TASK: here}, request, Placement(lambda _: _TASK), _in_turn)
     finally:
         runtime.close()
     return saved.bytes

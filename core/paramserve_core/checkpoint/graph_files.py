@@ -75,7 +75,7 @@ class GraphFiles:
         try:
             self._disk.make_directory(place.directory)
             written = write_bundle_data(
-                self._disk, self._runtime, temporary, final.name, tensors, _never
+                self._disk, self._runtime, temporary, final.name, list(tensors), _never
             )
             try:
                 index = merge_shards(Layout.TENSORFLOW_V2, [written.contents], is_complete=False)

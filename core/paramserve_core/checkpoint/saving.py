@@ -25,7 +25,7 @@ from google.protobuf.message import DecodeError
 
 from paramserve_core.checkpoint.collector import collector_paused
 from paramserve_core.checkpoint.disk import Disk, DiskFile, op_error, write_new
-from paramserve_core.checkpoint.entries import EntryLists
+from paramserve_core.checkpoint.entries import EntryList, EntryLists
 from paramserve_core.checkpoint.index import Layout, layout_of
 from paramserve_core.checkpoint.index_file import IndexHead, decode_head
 from paramserve_core.checkpoint.json_fields import MalformedError
@@ -55,7 +55,6 @@ from paramserve_core.checkpoint.shard import (
     write_safetensors,
 )
 from paramserve_core.checkpoint.tf_bundle import write_bundle_data
-from paramserve_core.checkpoint.variables import take
 from paramserve_core.errors import (
     AbortedError,
     CancelledError,
@@ -66,13 +65,15 @@ from paramserve_core.errors import (
     ResourceExhaustedError,
     UnimplementedError,
 )
-from paramserve_core.executor.store import VariableStore
 from paramserve_core.runtime import Runtime
 from paramserve_protos.v1 import checkpoint_service_pb2 as messages
 from paramserve_protos.v1 import meta_graph_pb2
 
 _MAX_OPEN: Final = 16
 _MAX_SHARDS: Final = 99_999
+
+Take = Callable[[EntryList], list[TakenTensor]]
+"""Answers the values that entries name, all of one moment."""
 
 
 class _State(enum.IntEnum):
@@ -135,7 +136,7 @@ class Saves:
     Args:
         disk: the file system.
         places: the paths that clients may name.
-        store: the variables.
+        take: answers the values of entries, all of one moment.
         entries: what was read of requests.
         runtime: where threads come from.
     """
@@ -144,13 +145,13 @@ class Saves:
         self,
         disk: Disk,
         places: Places,
-        store: VariableStore,
+        take: Take,
         entries: EntryLists,
         runtime: Runtime,
     ) -> None:
         self._disk = disk
         self._places = places
-        self._store = store
+        self._take = take
         self._entries = entries
         self._runtime = runtime
         self._lock = threading.Lock()
@@ -192,7 +193,7 @@ class Saves:
             save = self._saves[save_id] = _Save(owner, save_id, place)
         try:
             with collector_paused():
-                save.tensors = take(self._store, self._entries.read(request.entries))
+                save.tensors = self._take(self._entries.read(request.entries))
         except BaseException:
             self._forget(save)
             raise

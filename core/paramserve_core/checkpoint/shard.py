@@ -35,6 +35,7 @@ from paramserve_core.checkpoint.json_fields import MalformedError
 from paramserve_core.checkpoint.safetensors import HeaderEntry, encode_header
 from paramserve_core.checkpoint.slices import Box
 from paramserve_core.checkpoint.stored import bytes_of, pack_strings, safetensors_form
+from paramserve_core.checkpoint.unread import Unread, content_of
 from paramserve_core.dtypes import DType
 from paramserve_core.errors import InvalidArgumentError
 from paramserve_core.runtime import Runtime
@@ -85,14 +86,14 @@ class TakenTensor(NamedTuple):
         dtype: its type.
         shape: the shape of the whole tensor.
         box: which part of it the variable is.
-        array: the variable's value, leased.
+        array: the variable's value, leased; or a value that is read when it is written.
     """
 
     key: str
     dtype: DType
     shape: tuple[int, ...]
     box: Box
-    array: NDArray[Any]
+    array: NDArray[Any] | Unread
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +151,7 @@ def write_safetensors(
     return WrittenFile(file, contents)
 
 
-def _plan(tensors: Sequence[TakenTensor]) -> tuple[bytes, list[memoryview], Contents]:
+def _plan(tensors: Sequence[TakenTensor]) -> tuple[bytes, list[memoryview | Unread], Contents]:
     """The file's header, the bytes of each tensor, and where they go; without checksums."""
     # Like the format's own writer: aligned without padding, because wide elements come first.
     widths = {dtype: -dtype.size for dtype in {tensor.dtype for tensor in tensors}}
@@ -189,12 +190,14 @@ def _plan(tensors: Sequence[TakenTensor]) -> tuple[bytes, list[memoryview], Cont
     return header, data, contents
 
 
-def stored_bytes(tensor: TakenTensor) -> memoryview:
-    """A tensor's bytes in the own format.
+def stored_bytes(tensor: TakenTensor) -> memoryview | Unread:
+    """A tensor's bytes in the own format, or what will read them.
 
     Raises:
         InvalidArgumentError: a string that is too long for it.
     """
+    if isinstance(tensor.array, Unread):
+        return tensor.array
     if tensor.dtype is not dtypes.string:
         return bytes_of(tensor.array)
     try:
@@ -212,7 +215,7 @@ def _two_of(name: str) -> InvalidArgumentError:
 def _write_chunks(
     runtime: Runtime,
     file: DiskFile,
-    data: list[memoryview],
+    data: list[memoryview | Unread],
     described: Contents,
     check: Callable[[], None],
     pace: Pace,
@@ -225,13 +228,13 @@ def _write_chunks(
     lock = threading.Lock()
 
     def write_joined(first: int, last: int) -> None:
-        for number in range(first, last):
-            checksums[number] = _checksums(data[number])
-        file.write_at(b"".join(data[first:last]), offsets[first])
+        contents = list(map(content_of, data[first:last]))
+        checksums[first:last] = map(_checksums, contents)
+        file.write_at(b"".join(contents), offsets[first])
         data[first:last] = [_NOTHING] * (last - first)
 
     def write_chunk(number: int, begin: int) -> None:
-        content = data[number][begin : begin + CHUNK_BYTES]
+        content = content_of(data[number])[begin : begin + CHUNK_BYTES]
         found[number][begin // CHUNK_BYTES] = crc32(content)
         file.write_at(content, offsets[number] + begin)
         with lock:
@@ -266,7 +269,7 @@ def _write_chunks(
     for_each(runtime, work, carry_out, width=pace.threads)
 
 
-def _together(data: Sequence[memoryview]) -> Iterator[range]:
+def _together(data: Sequence[memoryview | Unread]) -> Iterator[range]:
     """Which tensors to write at once: small ones together, a large one by itself."""
     first = joined = 0
     for number, content in enumerate(data):

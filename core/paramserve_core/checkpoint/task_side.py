@@ -13,6 +13,7 @@ Thread rule: every method may be called from any thread.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import PurePath
 from typing import Any
 
@@ -27,7 +28,8 @@ from paramserve_core.checkpoint.graph_files import GraphFiles
 from paramserve_core.checkpoint.places import Places
 from paramserve_core.checkpoint.restoring import Restores
 from paramserve_core.checkpoint.retention import read_state
-from paramserve_core.checkpoint.saving import Saves
+from paramserve_core.checkpoint.saving import Saves, Take
+from paramserve_core.checkpoint.variables import take as take_values
 from paramserve_core.errors import InvalidArgumentError, OpError
 from paramserve_core.executor.store import VariableStore
 from paramserve_core.runtime import Runtime
@@ -46,6 +48,7 @@ class TaskCheckpoints:
         root: the directory that clients' paths are confined to; None: the whole disk.
         runtime: where threads come from.
         disk: the file system; None: whatever the paths name, be they URLs.
+        take: answers what a save is to write; None: the values of the store's variables.
     """
 
     def __init__(
@@ -55,12 +58,14 @@ class TaskCheckpoints:
         root: PurePath | None,
         runtime: Runtime,
         disk: Disk | None = None,
+        take: Take | None = None,
     ) -> None:
         self._task = task
         self._disk = disk or AnyDisk()
         self._places = Places(self._disk, root)
         self._entries = EntryLists()
-        self._saves = Saves(self._disk, self._places, store, self._entries, runtime)
+        take = take or partial(take_values, store)
+        self._saves = Saves(self._disk, self._places, take, self._entries, runtime)
         self._files = GraphFiles(self._disk, self._places, runtime)
         self._restores = Restores(self._disk, self._places, store, self._entries, runtime)
 

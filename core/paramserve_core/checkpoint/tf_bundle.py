@@ -50,6 +50,7 @@ from paramserve_core.checkpoint.table import (
     write_varint,
 )
 from paramserve_core.checkpoint.tf_v1 import is_table
+from paramserve_core.checkpoint.unread import Unread, content_of
 from paramserve_core.crc32c import crc32c, mask
 from paramserve_core.dtypes import DType, as_dtype
 from paramserve_core.runtime import Runtime
@@ -59,6 +60,8 @@ from paramserve_protos.v1 import tensor_bundle_pb2, tensor_slice_pb2
 Array = NDArray[Any]
 
 _VERSION: Final = 1
+_NOTHING: Final = memoryview(b"")
+
 _WRITE_BYTES: Final = 16 << 20
 
 
@@ -152,14 +155,17 @@ def write_bundle_data(
     runtime: Runtime,
     path: PurePath,
     name: str,
-    tensors: Sequence[TakenTensor],
+    tensors: list[TakenTensor],
     check: Callable[[], None],
 ) -> WrittenFile:
     """Writes a data file; see `shard.write_safetensors` for arguments and errors."""
     ordered = sorted(tensors, key=lambda t: (t.key, t.box.begin))
-    packed = [
-        _pack_strings(t.array) if t.dtype is dtypes.string else bytes_of(t.array) for t in ordered
-    ]
+    packed = list(map(_packed, ordered))
+    strings = {
+        number: math.prod(tensor.box.shape)
+        for number, tensor in enumerate(ordered)
+        if tensor.dtype is dtypes.string
+    }
     contents = messages.WriteShardResponse(
         file=name, chunk_bytes=max(map(len, packed), default=0) or 1
     )
@@ -170,21 +176,24 @@ def write_bundle_data(
         offset += len(data)
     contents.bytes = offset
     file = disk.create(path, offset)
+    tensors.clear()
+    ordered.clear()
 
     def write(number: int) -> None:
-        tensor, data, offset = ordered[number], packed[number], described.offsets[number]
+        data, offset = content_of(packed[number]), described.offsets[number]
         checksum = 0
         for begin in range(0, len(data), _WRITE_BYTES):
             check()
             piece = data[begin : begin + _WRITE_BYTES]
             checksum = crc32c(piece, checksum)
             file.write_at(piece, offset + begin)
-        if tensor.dtype is dtypes.string:
-            checksum = _checksum_of_strings(data, tensor.array.size)
+        if number in strings:
+            checksum = _checksum_of_strings(data, strings[number])
         described.checksums[number] = (mask(checksum),)
+        packed[number] = _NOTHING
 
     try:
-        for_each(runtime, range(len(ordered)), write)
+        for_each(runtime, range(len(packed)), write)
         described.write_to(contents.tensors)
         file.sync()
     except BaseException:
@@ -330,6 +339,13 @@ def _place(
     entry.offset = part.offset
     entry.size = part.nbytes
     entry.crc32c = part.checksums[0]
+
+
+def _packed(tensor: TakenTensor) -> memoryview | Unread:
+    """A tensor's bytes in a data file, or what will read them."""
+    if isinstance(tensor.array, Unread):
+        return tensor.array
+    return _pack_strings(tensor.array) if tensor.dtype is dtypes.string else bytes_of(tensor.array)
 
 
 def _pack_strings(array: Array) -> memoryview:
