@@ -135,7 +135,7 @@ def decode_index(content: bytes) -> Index:
         save_id=head.save_id,
         generation=head.generation,
         step=metadata.integer("step", -1 << 63) if "step" in metadata else None,
-        graph_hash=metadata.text("graph_hash") if "graph_hash" in metadata else "",
+        graph_hash=_graph_hash(metadata) if "graph_hash" in metadata else "",
         meta_graph=head.meta_graph,
         writer=metadata.text("writer"),
         writers=_writers(metadata.fields("tasks")) if "tasks" in metadata else {},
@@ -144,6 +144,16 @@ def decode_index(content: bytes) -> Index:
 
 def _writers(members: Fields) -> dict[str, str]:
     return {file: members.text(file) for file in members}
+
+
+def _graph_hash(metadata: Fields) -> str:
+    text = metadata.text("graph_hash")
+    try:
+        if bytes.fromhex(text).hex() == text:
+            return text
+    except ValueError:
+        pass
+    raise MalformedError(f"its graph_hash {text!r:.100} is not in hexadecimal digits")
 
 
 def decode_head(content: bytes) -> IndexHead:
@@ -241,11 +251,13 @@ def _form(fields: Fields) -> StoredForm:
     shape = fields.integers("shape")
     check_shape("a form of 'tensors'", shape)
     box = Box.whole(shape)
-    if "begin" in fields:
+    if "begin" in fields or "size" in fields:
         box = Box(fields.integers("begin"), fields.integers("size"))
+        where = f"{list(box.shape)} from {list(box.begin)}"
         if not box.fits(shape):
-            where = f"{list(box.shape)} from {list(box.begin)}"
             raise MalformedError(f"{where} lies outside of a tensor of shape {list(shape)}")
+        if box.is_whole(shape):
+            raise MalformedError(f"{where} is the whole tensor, of which only its shape is told")
     nbytes = fields.integer("bytes")
     check_size(f"a tensor of shape {list(box.shape)}", nbytes, box.shape, dtype)
     return StoredForm(dtype, shape, box, nbytes)

@@ -15,6 +15,7 @@ from typing import Final
 from paramserve_core.checkpoint.any_disk import AnyDisk
 from paramserve_core.checkpoint.disk import Disk, op_error
 from paramserve_core.checkpoint.index import Layout
+from paramserve_core.checkpoint.json_fields import MAX_INT
 from paramserve_core.checkpoint.places import (
     BUNDLE_INDEX_SUFFIX,
     INDEX_SUFFIX,
@@ -81,9 +82,10 @@ def list_checkpoints(directory: str | os.PathLike[str], disk: Disk | None = None
 
 
 def step_in_name(name: str) -> int | None:
-    """The step that a saver put behind a checkpoint's name."""
+    """The step that a saver put behind a checkpoint's name; None if it is not one of 64 bits."""
     match = _STEP.search(name)
-    return None if match is None else int(match[1])
+    step = MAX_INT + 1 if match is None else int(match[1])
+    return None if step > MAX_INT else step
 
 
 def _names(disk: Disk, folder: PurePath) -> Iterator[str]:

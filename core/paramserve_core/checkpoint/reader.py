@@ -128,12 +128,12 @@ class CheckpointReader:
     def _check_file(self, name: str) -> None:
         try:
             file = self._disk.open(self._place.directory / name)
+            try:
+                check_file(file, self.index.files[name])
+            finally:
+                file.close()
         except OSError as error:
             raise op_error(error) from error
-        try:
-            check_file(file, self.index.files[name])
-        finally:
-            file.close()
 
 
 def open_checkpoint(path: str | os.PathLike[str], disk: Disk | None = None) -> CheckpointReader:

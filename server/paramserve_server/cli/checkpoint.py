@@ -115,24 +115,26 @@ def inspect(path: PathArgument, as_json: JsonOption = False) -> None:
                 },
             }
         )
-        return
-    _print_table(
-        ("name", "type", "shape", "size", "parts"),
-        [
-            (
-                name,
-                tensor.dtype.name,
-                str(list(tensor.shape)),
-                size_text(tensor.nbytes),
-                str(len(tensor.parts)),
-            )
-            for name, tensor in tensors
-        ],
-    )
-    files = "1 file" if len(index.files) == 1 else f"{len(index.files)} files"
-    _say(f"{len(tensors)} tensors, {size_text(index.total_bytes)}, in {files}")
+    else:
+        _print_table(
+            ("name", "type", "shape", "size", "parts"),
+            [
+                (
+                    name,
+                    tensor.dtype.name,
+                    str(list(tensor.shape)),
+                    size_text(tensor.nbytes),
+                    str(len(tensor.parts)),
+                )
+                for name, tensor in tensors
+            ],
+        )
+        files = "1 file" if len(index.files) == 1 else f"{len(index.files)} files"
+        _say(f"{len(tensors)} tensors, {size_text(index.total_bytes)}, in {files}")
     for name in reader.missing_files:
         _say(f"{name} is not on this machine")
+    if reader.missing_files:
+        raise typer.Exit(1)
 
 
 @checkpoint_app.command()

@@ -1,6 +1,5 @@
 """The command line's view of checkpoints."""
 
-import errno
 import io
 import json
 import sys
@@ -14,10 +13,9 @@ from checkpoint_tasks import Task, Tasks, entries_of, entry, two_tasks
 from paramserve_core import dtypes
 from paramserve_core.checkpoint.comparison import differences
 from paramserve_core.checkpoint.conversion import convert
-from paramserve_core.checkpoint.disk import LocalDisk
 from paramserve_core.checkpoint.index import Layout
 from paramserve_core.checkpoint.reader import CheckpointReader, list_variables, load_variable
-from paramserve_core.errors import DataLossError, NotFoundError
+from paramserve_core.errors import NotFoundError
 from paramserve_protos.v1 import checkpoint_service_pb2 as messages
 from paramserve_protos.v1.meta_graph_pb2 import MetaGraphDef
 from paramserve_server.cli.checkpoint import checkpoint_app, size_text
@@ -232,50 +230,6 @@ def test_reader_answers_without_a_server(tmp_path):
 )
 def test_sizes_as_people_write_them(nbytes, text):
     assert size_text(nbytes) == text
-
-
-@pytest.mark.parametrize("json_option", [[], ["--json"]])
-def test_inspect_fails_where_a_file_is_missing(tmp_path, json_option):
-    path = save(tmp_path, "m-1")
-    next(p for p in tmp_path.iterdir() if p.name.endswith(".safetensors")).unlink()
-    result = run("inspect", path, *json_option)
-    assert result.exit_code == 1
-    assert "is not on this machine" in result.stderr
-    assert "float32" in result.stdout
-
-
-def test_a_number_in_a_name_that_can_be_no_step_is_none(tmp_path):
-    path = save(tmp_path, f"m-{1 << 63}")
-    assert json.loads(run("ls", tmp_path, "--json").stdout)[0]["step"] is None
-    assert run("convert", path, tmp_path / "n").exit_code == 0
-
-
-class FailingDisk(LocalDisk):
-    """A disk on which reading of a file fails once it is open."""
-
-    def open(self, path):
-        return FailingFile(super().open(path), fails=path.name.endswith(".safetensors"))
-
-
-class FailingFile:
-    def __init__(self, file, *, fails):
-        self._file = file
-        self._fails = fails
-
-    def __getattr__(self, name):
-        return getattr(self._file, name)
-
-    def read_into(self, buffer, offset):
-        if self._fails:
-            raise OSError(errno.EIO, "Input/output error", str(self._file.path))
-        self._file.read_into(buffer, offset)
-
-
-def test_verify_tells_what_a_failing_disk_does_not_read(tmp_path):
-    reader = CheckpointReader(save(tmp_path, "m-1"), FailingDisk())
-    found = [error for _, error in reader.verify()]
-    assert [type(error) for error in found] == [DataLossError] * 3
-    assert all("the disk reports an error" in error.message for error in found)
 
 
 class Terminal(io.StringIO):

@@ -104,6 +104,9 @@ def sealed(members) -> bytes:
     return body + f'"{zlib.crc32(body):08x}"\n}}'.encode()
 
 
+NONE = {"dtype": "int8", "shape": [0], "bytes": 0}
+
+
 def edits():
     """Changes to a right index, each of which makes it wrong, and what the error says."""
     form = ("tensors", "forms", 0)
@@ -113,6 +116,8 @@ def edits():
         (("metadata", "chunk_bytes"), 0, "'chunk_bytes' of 'metadata'"),
         (("metadata", "chunk_bytes"), 8, "a string of 48 hexadecimal digits"),
         (("metadata", "generation"), "1", "'generation' of 'metadata'.*should be an integer"),
+        (("metadata", "graph_hash"), "zz", "is not in hexadecimal digits"),
+        (("metadata", "graph_hash"), "ab 1", "is not in hexadecimal digits"),
         (("metadata",), [], "'metadata' of the file should be an object"),
         (("files", FILE, "bytes"), 175, "is not within the file"),
         (("files", FILE, "header_bytes"), 200, "'header_bytes'"),
@@ -136,6 +141,8 @@ def edits():
         ((*form, "begin"), [1, 0], "no name of the part"),
         ((*form, "begin"), [3, 0], "lies outside of a tensor"),
         ((*form, "begin"), [0], "lies outside of a tensor"),
+        (("tensors", "forms", 2, "size"), [0], "no member 'begin'"),
+        (("tensors", "forms", 2), {**NONE, "begin": [0], "size": [0]}, "is the whole tensor"),
         ((*form, "size"), None, "'size' of an item of 'forms'"),
         ((*form, "bytes"), 20, "its elements take 24"),
         ((*form, "bytes"), True, "should be an integer"),
