@@ -8,26 +8,14 @@ Thread rule: immutable.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Final
 
-_GROUP_LIMITS: Final = (
-    Path("/sys/fs/cgroup/memory.max"),
-    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
-)
+from paramserve_core.machine import memory_bytes
 
 
 def quarter_of_memory() -> int:
     """A quarter of the memory that the machine has, or that the container may use, in bytes."""
-    whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    for path in _GROUP_LIMITS:
-        try:
-            whole = min(whole, int(path.read_text()))
-        except (OSError, ValueError):
-            continue  # There is no such file, or no limit in it.
-    return whole // 4
+    return memory_bytes() // 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,6 +32,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from paramserve_core.errors import InvalidArgumentError, ResourceExhaustedError
+from paramserve_core.machine import memory_bytes
 from paramserve_core.transport.idle_memory import IdleMemory
 from paramserve_core.transport.ownership import HeldMemory, array_on, hold, holder_of
 
@@ -71,6 +72,13 @@ class Segment:
         self.id = next(_numbers)
         self.process = os.getpid()
         self.size = max(_PAGE, -(-size_bytes // _PAGE) * _PAGE)
+        # The system gives an anonymous file any size, and ends processes when it is written to.
+        if self.size > memory_bytes():
+            raise ResourceExhaustedError(
+                None,
+                None,
+                f"no shared memory of {self.size} bytes: there are {memory_bytes()} in all",
+            )
         try:
             self.fd = os.memfd_create("paramserve", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
             weakref.finalize(self, os.close, self.fd)

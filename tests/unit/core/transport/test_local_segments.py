@@ -55,6 +55,16 @@ def test_a_segment_of_impossible_size_is_refused():
             Segment(size)
 
 
+def test_a_segment_larger_than_the_memory_is_refused_before_it_is_written_to(pool, monkeypatch):
+    monkeypatch.setattr(segments, "memory_bytes", lambda: 2 * MIB)
+    assert Segment(2 * MIB).size == 2 * MIB
+    with pytest.raises(ResourceExhaustedError, match="there are 2097152 in all"):
+        Segment(3 * MIB)
+    # Ordinary memory, of which the system itself gives no more than there is.
+    assert locate(pool.allocate((3 * MIB,), np.uint8)) is None
+    assert locate(pool.allocate((2 * MIB,), np.uint8)) is not None
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.complex128, ml_dtypes.bfloat16])
 def test_an_allocated_array_is_located_and_so_are_its_views(pool, dtype):
     array = pool.allocate((MIB, 2), dtype)
