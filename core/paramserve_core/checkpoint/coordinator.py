@@ -28,10 +28,12 @@ from paramserve_core.checkpoint.entries import Placement, unpack_entries
 from paramserve_core.checkpoint.finding import Found, choose, not_found
 from paramserve_core.checkpoint.index import Layout, layout_of
 from paramserve_core.checkpoint.index_file import encode_index
+from paramserve_core.checkpoint.json_fields import MAX_INT
 from paramserve_core.checkpoint.merging import merge_shards
 from paramserve_core.checkpoint.tf_bundle import encode_bundle_index
 from paramserve_core.errors import (
     AbortedError,
+    FailedPreconditionError,
     InvalidArgumentError,
     NotFoundError,
     OpError,
@@ -242,6 +244,13 @@ class _Save(_Conversation):
         generation = max(shard.generation for shard in shards)
         request = self.request
         generation = max(generation, self._generation_elsewhere()) + 1
+        if generation > MAX_INT:
+            raise FailedPreconditionError(
+                None,
+                None,
+                f"{request.path}: the index there counts {MAX_INT} saves to this path, and not one "
+                "more can be counted; save to another path, or delete what is there",
+            )
         with collector_paused():
             index = merge_shards(
                 self.layout,

@@ -35,6 +35,7 @@ from paramserve_core.checkpoint.index import (
     StoredFile,
     StoredTensor,
     check_part,
+    check_shape,
 )
 from paramserve_core.checkpoint.json_fields import MAX_RANK, MalformedError
 from paramserve_core.checkpoint.places import CheckpointPlace
@@ -281,6 +282,7 @@ def _shape(entry: tensor_bundle_pb2.BundleEntryProto, key: str) -> tuple[int, ..
     shape = tuple(dim.size for dim in entry.shape.dim)
     if len(shape) > MAX_RANK or any(size < 0 for size in shape) or entry.shape.unknown_rank:
         raise MalformedError(f"{key!r:.100} has the shape {shape}")
+    check_shape(f"{key!r:.100}", shape)
     return shape
 
 

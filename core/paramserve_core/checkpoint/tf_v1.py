@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from paramserve_core.checkpoint.contents import Contents
 from paramserve_core.checkpoint.disk import Disk, DiskFile
+from paramserve_core.checkpoint.index import check_shape
 from paramserve_core.checkpoint.json_fields import MAX_RANK, MalformedError
 from paramserve_core.checkpoint.places import CheckpointPlace
 from paramserve_core.checkpoint.slices import Box, box_of_extents
@@ -160,6 +161,7 @@ def _slice(
     box = box_of_extents(data.slice, shape)
     if box is None or len(shape) > MAX_RANK or any(size < 0 for size in shape):
         raise MalformedError(f"a slice of {data.name!r:.100} is not within its shape {shape}")
+    check_shape(f"{data.name!r:.100}", shape)
     return dtype, shape, box
 
 

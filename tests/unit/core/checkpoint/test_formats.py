@@ -462,6 +462,17 @@ def test_bundle_index_is_read_as_it_was_written():
     assert decode_bundle_index(encode_bundle_index(index), "m") == index
 
 
+def test_bundle_of_nothing_in_a_shape_that_no_array_has_is_refused():
+    file = "m.data-00000-of-00001"
+    part = Part(Box((0, 0, 0), (0, 0, 0)), file, 0, 0, (0,), 1)
+    tensor = StoredTensor(dtypes.float32, (0, 1 << 62, 1 << 62), (part,))
+    index = Index(
+        layout=Layout.TENSORFLOW_V2, tensors={"w": tensor}, files={file: StoredFile(nbytes=0)}
+    )
+    with pytest.raises(MalformedError, match="'w' has the shape .*, which no array can have"):
+        decode_bundle_index(encode_bundle_index(index), "m")
+
+
 @pytest.mark.parametrize(
     ("name", "box", "shape", "key"),
     [

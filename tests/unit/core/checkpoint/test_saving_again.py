@@ -1,16 +1,19 @@
 """Saving where something is already: another checkpoint, another save, half a save."""
 
 import os
+from dataclasses import replace
 
 import pytest
 
 from checkpoint_tasks import Task, Tasks, entries_of, two_tasks
 from paramserve_core.checkpoint.entries import pack_entries
 from paramserve_core.checkpoint.index import Layout
-from paramserve_core.checkpoint.index_file import encode_index
+from paramserve_core.checkpoint.index_file import decode_index, encode_index
+from paramserve_core.checkpoint.json_fields import MAX_INT
 from paramserve_core.checkpoint.merging import merge_shards
 from paramserve_core.errors import (
     AbortedError,
+    FailedPreconditionError,
     UnavailableError,
 )
 from paramserve_protos.v1 import checkpoint_service_pb2 as messages
@@ -26,6 +29,22 @@ def names_in(directory) -> list[str]:
 @pytest.fixture
 def task(tmp_path):
     return Task(tmp_path)
+
+
+def test_save_that_cannot_be_counted_is_refused_and_leaves_the_checkpoint(task):
+    values = {"v": [1.0]}
+    task.set(**values)
+    Tasks(task).save("model", *entries_of(values))
+    index = next(task.root.glob("*.index.json"))
+    read = decode_index(index.read_bytes())
+    index.write_bytes(encode_index(replace(read, generation=MAX_INT)))
+    before = names_in(task.root)
+    task.set(v=[2.0])
+    with pytest.raises(FailedPreconditionError, match="not one more can be counted"):
+        Tasks(task).save("model", *entries_of(values))
+    assert names_in(task.root) == before
+    Tasks(task).restore("model", *entries_of(values))
+    assert task.get("v").tolist() == [1.0]
 
 
 def test_saving_again_to_a_path_replaces_the_checkpoint(task):

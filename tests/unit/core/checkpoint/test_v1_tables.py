@@ -181,6 +181,15 @@ def test_slice_outside_of_its_tensor_is_refused(tmp_path):
         CheckpointReader(tmp_path / "m")
 
 
+def test_parts_of_a_shape_that_no_array_has_are_refused(tmp_path):
+    shape = (0, 1 << 62, 1 << 62)
+    nothing = np.zeros((0, 0, 0), np.float32)
+    tensors = {"w": (shape, dtypes.float32, [(Box((0, 0, 0), (0, 0, 0)), nothing)])}
+    (tmp_path / "m").write_bytes(write_table(records(tensors)))
+    with pytest.raises(DataLossError, match="'w' has the shape .*, which no array can have"):
+        CheckpointReader(tmp_path / "m")
+
+
 def test_value_of_another_length_is_refused(tmp_path):
     tensors = {"w": ((4, 3), dtypes.float32, [(Box.whole((4, 3)), np.zeros(13, np.float32))])}
     (tmp_path / "m").write_bytes(write_table(records(tensors)))
