@@ -43,7 +43,7 @@ class Control:
 
     def round(self, *, is_saving: bool) -> dict[str, float]:
         """The steps of one round: their median, mean and longest."""
-        settle()
+        settle(self._nbytes)
         if not is_saving:
             return self._measure(lambda count: count < STEPS)
         self._path.unlink(missing_ok=True)

@@ -23,13 +23,14 @@ _CHUNK_BYTES: Final = 4 << 20
 
 class DiskPeer:
     def __init__(self, model: Model, directory: Path) -> None:
+        self._nbytes = model.nbytes
         self._path = directory / "plain"
         self._content = np.random.default_rng(0).bytes(model.nbytes)
         self._read = bytearray(self._content)
 
     def save(self) -> Mapping[str, float]:
         self._path.unlink(missing_ok=True)
-        settle()
+        settle(self._nbytes)
         return {"durable": timed(self._write)}
 
     def _write(self) -> None:
@@ -41,6 +42,7 @@ class DiskPeer:
         os.close(descriptor)
 
     def restore(self) -> Mapping[str, float]:
+        settle(self._nbytes)
         return {"restore": timed(self._read_all)}
 
     def _read_all(self) -> None:

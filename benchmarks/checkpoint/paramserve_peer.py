@@ -45,6 +45,7 @@ class ParamservePeer:
             ps.Variable(ps.random_uniform([model.elements]), name=f"v{i}")
             for i in range(model.variables)
         ]
+        self._model = model
         self._path = str(directory / "model")
         self._step = 0
         zeros = ps.zeros([model.elements])
@@ -57,7 +58,7 @@ class ParamservePeer:
 
     def save(self) -> Mapping[str, float]:
         self._step += 1
-        settle()
+        settle(self._model.nbytes)
         return {"durable": timed(self._save)}
 
     def _save(self) -> None:
@@ -65,6 +66,7 @@ class ParamservePeer:
 
     def restore(self) -> Mapping[str, float]:
         path = f"{self._path}-{self._step}"
+        settle(self._model.nbytes)
         return {"restore": timed(lambda: self._saver.restore(self._session, path))}
 
     def spoil(self) -> None:

@@ -27,6 +27,7 @@ class TensorFlowPeer:
     def __init__(self, model: Model, directory: Path) -> None:
         tf.logging.set_verbosity(tf.logging.ERROR)
         tf.disable_eager_execution()
+        self._model = model
         self._directory = directory
         self._variables = [
             tf.Variable(tf.random_uniform([model.elements]), name=f"v{i}", use_resource=True)
@@ -43,7 +44,7 @@ class TensorFlowPeer:
 
     def save(self) -> Mapping[str, float]:
         self._step += 1
-        settle()
+        settle(self._model.nbytes)
         written = timed(self._save)
         return {"written": written, "durable": written + timed(self._sync)}
 
@@ -58,6 +59,7 @@ class TensorFlowPeer:
 
     def restore(self) -> Mapping[str, float]:
         path = f"{self._path}-{self._step}"
+        settle(self._model.nbytes)
         return {"restore": timed(lambda: self._saver.restore(self._session, path))}
 
     def spoil(self) -> None:

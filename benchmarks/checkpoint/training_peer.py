@@ -32,6 +32,7 @@ STEPS: Final = 60
 
 class Training:
     def __init__(self, model: Model, directory: Path, target: str) -> None:
+        self._nbytes = model.nbytes
         self._path = str(directory / "model")
         with ps.device("/job:ps/task:0"):
             variables = [
@@ -62,7 +63,7 @@ class Training:
 
     def round(self, numbers: Iterator[int], *, is_saving: bool) -> dict[str, float]:
         """The steps of one round: their median, mean and longest, and the time of the save."""
-        settle()
+        settle(self._nbytes)
         if not is_saving:
             return figures_of(self._seconds(numbers, lambda count: count < STEPS))
         self._saves += 1
