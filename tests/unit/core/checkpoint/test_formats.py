@@ -469,7 +469,7 @@ def test_bundle_of_nothing_in_a_shape_that_no_array_has_is_refused():
     index = Index(
         layout=Layout.TENSORFLOW_V2, tensors={"w": tensor}, files={file: StoredFile(nbytes=0)}
     )
-    with pytest.raises(MalformedError, match="'w' has the shape .*, which no array can have"):
+    with pytest.raises(MalformedError, match=r"'w' has the shape .*, which no array can have"):
         decode_bundle_index(encode_bundle_index(index), "m")
 
 

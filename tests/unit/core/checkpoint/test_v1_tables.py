@@ -186,7 +186,7 @@ def test_parts_of_a_shape_that_no_array_has_are_refused(tmp_path):
     nothing = np.zeros((0, 0, 0), np.float32)
     tensors = {"w": (shape, dtypes.float32, [(Box((0, 0, 0), (0, 0, 0)), nothing)])}
     (tmp_path / "m").write_bytes(write_table(records(tensors)))
-    with pytest.raises(DataLossError, match="'w' has the shape .*, which no array can have"):
+    with pytest.raises(DataLossError, match=r"'w' has the shape .*, which no array can have"):
         CheckpointReader(tmp_path / "m")
 
 
