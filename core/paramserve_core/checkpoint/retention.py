@@ -187,6 +187,8 @@ def delete_checkpoint(disk: Disk, place: CheckpointPlace) -> None:
     is_bundle = has_bundle(disk, place, names)
     if disk.remove(place.index) | (is_bundle and disk.remove(place.bundle_index)):
         disk.sync_directory(place.directory)
+    # Before the files by which the next save finds what an interrupted deletion left.
+    disk.remove(place.directory / meta_graph)
     for name in names:
         path = place.directory / name
         saved = SavedFile.parse(name)
@@ -197,7 +199,6 @@ def delete_checkpoint(disk: Disk, place: CheckpointPlace) -> None:
             is_of_it = place.is_shard(name) and (place.is_bundle_data(name) or is_table(disk, path))
         if is_of_it:
             disk.remove(path)
-    disk.remove(place.directory / meta_graph)
 
 
 def delete_other_saves(
@@ -232,7 +233,10 @@ def delete_save(disk: Disk, place: CheckpointPlace, save_id: str) -> None:
     saved = SavedFile(place.name, save_id)
     if not _is_leftover(disk, place.directory, saved):
         return
-    for name in _names(disk, place.directory):
+    names = _names(disk, place.directory)
+    if not {place.index.name, place.bundle_index.name, place.table.name} & set(names):
+        disk.remove(place.directory / _meta_graph(place, None))
+    for name in names:
         path = place.directory / name
         if SavedFile.parse(name) == saved and not disk.is_in_use(path):
             disk.remove(path)

@@ -6,6 +6,7 @@ import pytest
 from google.protobuf import text_format
 
 from checkpoint_tasks import Task, Tasks, entries_of
+from paramserve_core.checkpoint.disk import LocalDisk
 from paramserve_core.errors import FailedPreconditionError, InvalidArgumentError
 from paramserve_protos.v1 import checkpoint_service_pb2 as messages
 from paramserve_protos.v1.checkpoint_state_pb2 import CheckpointState
@@ -85,6 +86,32 @@ def test_deletion_removes_every_file_of_a_checkpoint(tasks, tmp_path):
     save(tasks, "m-4", deleted=["m-1", "m-2", "m-3", "never-there"])
     left = {p.name.split(".")[0] for p in tmp_path.iterdir()}
     assert left == {"checkpoint", "m-4"}
+
+
+class StoppingDisk(LocalDisk):
+    """A disk whose process ends before it deletes one more file of m-1."""
+
+    def __init__(self, removals: int) -> None:
+        self._removals = removals
+
+    def remove(self, path):
+        if path.name.startswith("m-1"):
+            if not self._removals:
+                raise KeyboardInterrupt
+            self._removals -= 1
+        return super().remove(path)
+
+
+@pytest.mark.parametrize("removals", [1, 2])
+def test_deletion_that_was_interrupted_is_ended_by_the_next_save(tasks, tmp_path, removals):
+    save(tasks, "m-1", meta_graph_path="m-1.meta", meta_graph=GRAPH)
+    stopped = Task(tmp_path, disk=StoppingDisk(removals))
+    stopped.set(v=[1.0])
+    with pytest.raises(KeyboardInterrupt):
+        save(Tasks(stopped), "m-2", deleted=["m-1"])
+    assert list(tmp_path.glob("m-1*"))
+    save(tasks, "m-3", ["m-2"])
+    assert not list(tmp_path.glob("m-1*"))
 
 
 def test_checkpoint_that_was_just_saved_is_not_deleted(tasks):
