@@ -20,9 +20,10 @@ from paramserve_core.checkpoint.task_side import TaskCheckpoints
 from paramserve_core.cluster import ClusterSpec, task_name
 from paramserve_core.executor.memory import StoreBudget
 from paramserve_core.executor.store import VariableStore
-from paramserve_core.master.conversation import Conversation, Patience
+from paramserve_core.master.conversation import Conversation
 from paramserve_core.master.local import LocalMaster
 from paramserve_core.master.options import MasterOptions
+from paramserve_core.master.patience import Patience
 from paramserve_core.master.tasks import LocalTask, RemoteTask
 from paramserve_core.runtime import ThreadRuntime
 from paramserve_core.task.host import TaskHost

@@ -20,12 +20,6 @@ def only_grpc(monkeypatch):
     monkeypatch.setenv("PARAMSERVE_TRANSPORT", "grpc")
 
 
-@pytest.fixture(autouse=True)
-def _over_tcp(monkeypatch):
-    """Only that can be cut in between."""
-    monkeypatch.setenv("PARAMSERVE_TRANSPORT", "grpc")
-
-
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("kind", ["planned here", "planned by the server"])
 def test_updates_are_applied_once_however_often_the_connection_is_cut(tmp_path, kind):

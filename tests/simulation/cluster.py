@@ -10,8 +10,9 @@ import numpy as np
 
 from paramserve_core import dtypes
 from paramserve_core.executor.store import VariableStore
-from paramserve_core.master.conversation import Conversation, Patience
+from paramserve_core.master.conversation import Conversation
 from paramserve_core.master.local import LocalMaster
+from paramserve_core.master.patience import Patience
 from paramserve_core.master.tasks import RemoteTask
 from paramserve_core.shapes import TensorShape
 from paramserve_core.task.host import TaskHost

@@ -117,11 +117,3 @@ def safetensors_form(
     if dtype is dtypes.string:
         return name, (nbytes,)
     return name, (*shape, 2) if dtype.is_complex else shape
-
-
-SAFETENSORS_TYPES: Final[dict[str, DType]] = {
-    name: dtype
-    for dtype, name in _SAFETENSORS_NAMES.items()
-    if not dtype.is_complex and dtype is not dtypes.string
-}
-"""The type of each name in a safetensors file."""

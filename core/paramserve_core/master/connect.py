@@ -20,10 +20,11 @@ from paramserve_core.cluster import ENVIRONMENT_VARIABLE, ClusterSpec, task_from
 from paramserve_core.errors import InvalidArgumentError
 from paramserve_core.executor.host_functions import FUNCTIONS
 from paramserve_core.executor.store import VariableStore
-from paramserve_core.master.conversation import Conversation, Patience
+from paramserve_core.master.conversation import Conversation
 from paramserve_core.master.interface import Master
 from paramserve_core.master.local import LocalMaster
 from paramserve_core.master.options import MasterOptions
+from paramserve_core.master.patience import Patience
 from paramserve_core.master.tasks import LocalTask, RemoteTask
 from paramserve_core.runtime import ThreadRuntime
 from paramserve_core.task.gate import StepGate

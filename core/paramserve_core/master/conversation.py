@@ -30,7 +30,6 @@ import logging
 import os
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final
 
 from google.protobuf.message import Message as ProtoMessage
@@ -46,6 +45,7 @@ from paramserve_core.errors import (
 from paramserve_core.master.acknowledging import Acknowledgements
 from paramserve_core.master.link import Link
 from paramserve_core.master.outstanding import Outcome, PendingCall
+from paramserve_core.master.patience import Patience
 from paramserve_core.master.task_place import TaskPlace
 from paramserve_core.runtime import Mailbox, Runtime
 from paramserve_core.task.messages import STEP_REQUESTS, call_envelope, error_of, response_of
@@ -64,25 +64,6 @@ _LARGE_BYTES: Final = 64 << 10
 """An answer with more is acknowledged at once, so that the task can let it go."""
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
-    """How long to try, in seconds.
-
-    Attributes:
-        connect_s: to reach a task for the first time; it may still be starting.
-        reconnect_s: to reach a task again after its connection broke.
-        first_delay_s: between the first two tries; doubled after each, up to `max_delay_s`.
-        max_delay_s: between two tries at most.
-        close_s: for a task to answer that the session is closed.
-    """
-
-    connect_s: float = 30.0
-    reconnect_s: float = 15.0
-    first_delay_s: float = 0.02
-    max_delay_s: float = 1.0
-    close_s: float = 2.0
 
 
 class Conversation:
