@@ -192,6 +192,7 @@ class Borrower:
         """
         with self._lock:
             self._is_ended = True
+        self._released_one = _tell_nobody
         self.make_own()
         self._known.clear()
 
@@ -317,6 +318,10 @@ class Borrower:
             self._private.add(private)
         memory: HeldMemory = hold(mapping, private)
         return array_on(memory, tensor.shape, tensor.dtype.as_numpy_dtype, begin)
+
+
+def _tell_nobody() -> None:
+    """The lender has taken everything back."""
 
 
 def _of(

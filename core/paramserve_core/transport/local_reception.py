@@ -113,11 +113,14 @@ class Reception:
                 self._offer()
 
     def end(self) -> None:
-        """Frees what this has; `run` must have returned."""
+        """Frees what this has, and forgets the connection; `run` must have returned."""
         with self._lock:
             wake, self._wake = self._wake, -1
         if wake >= 0:
             os.close(wake)
+        # Each knows the other, and what was lent must not wait for the collector of cycles.
+        self._receive = _nothing_more
+        self._give_up = _gave_up
 
     def _offer(self) -> None:
         with self._lock:
@@ -289,6 +292,14 @@ class Reception:
         self._is_over = True
         self._give_up("receiving was interrupted by a call")
         self._leave(threading.get_ident())
+
+
+def _nothing_more() -> bool:
+    return False
+
+
+def _gave_up(_: str) -> None:
+    """The connection has ended already."""
 
 
 class GuestMailbox(ThreadMailbox):

@@ -216,6 +216,7 @@ class LocalConnection:
             error = InternalError(None, None, f"{type(failure).__name__}: {failure}")
         self._break(error.message)
         self._end()
+        self._receiver = None  # It knows this connection.
         # It would hold what arrived of the message, by way of this frame itself.
         error.with_traceback(None)
         if not self._is_closed:

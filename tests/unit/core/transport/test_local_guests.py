@@ -1,10 +1,12 @@
 """What a connection promises to callers that receive their answers themselves."""
 
 import contextlib
+import gc
 import os
 import select
 import signal
 import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -41,7 +43,8 @@ class Server:
             self.connection.send(Message(message.envelope))
 
     def lost(self, error):
-        self.connection.close()
+        if self.connection is not None:
+            self.connection.close()
 
 
 class Caller:
@@ -352,3 +355,18 @@ def test_memory_whose_lease_has_ended_is_lent_again(caller, server, nobody_looks
         assert caller.connection.lease_count == 1
         counts.add(segments.POOL.segment_count)
     assert len(counts) == 1
+
+
+def test_both_ends_of_a_connection_are_gone_when_it_has_ended(server):
+    """What they lent and borrowed must not wait for the collector of cycles."""
+    gc.disable()
+    try:
+        with local_server(server) as (_, dialer):
+            caller = Caller(dialer)
+            caller.settle()
+            ends = [weakref.ref(caller.connection), weakref.ref(server.connection)]
+            caller.connection.close()
+            server.connection = caller = None
+            until(lambda: [end() for end in ends] == [None, None])
+    finally:
+        gc.enable()
