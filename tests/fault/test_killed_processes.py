@@ -135,8 +135,8 @@ def test_100_sessions_killed_leave_the_server_as_it_was(tmp_path):
     # No object of a session is left: between 10 and 160 sessions, what the allocator has given out
     # grew by 0.3 MB in all. But where threads may have as many arenas as they like, each keeps what
     # was freed in it: the process grew by 20 MB over gRPC and by 8 MB over shared memory, most of
-    # which `malloc_trim` gave back. With two arenas it grew by less than 1 MB. Besides, segments
-    # are kept: of each of five clients a value of 1 MB, what it pushed, and what replaces the value.
+    # which `malloc_trim` gave back. With two arenas it grew by less than 1 MB. Segments are kept:
+    # of each of five clients a value of 1 MB, what it pushed, and what replaces the value.
     assert memory - before[0] < (8 + 15) * MIB
     # Pools of threads and of shared segments grow to the most that was in use at once, which
     # differs by a few among five clients; a leak would be one for each of a hundred.
